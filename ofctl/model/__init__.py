@@ -1,0 +1,1 @@
+"""Frozen values that validate themselves. Pure: nothing in here does I/O."""

@@ -1,0 +1,77 @@
+"""What was shown before ofctl said "ready", and the outcome of a request."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ofctl.model.ids import Dpid, HostId, OfPort, PortId, RequestId
+
+
+class Level(enum.IntEnum):
+    """How much is shown before a plug is called confirmed; each level includes those before it."""
+
+    BARRIER = 1
+    DATAPATH = 2
+    READBACK = 3
+    PIPELINE = 4
+    PROBE = 5
+    FABRIC = 6
+
+
+BUILT_LEVELS = (Level.BARRIER, Level.DATAPATH, Level.READBACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTiming:
+    """How long one stage of a plug took."""
+
+    stage: str
+    duration_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """The evidence for one port, as seen by the agent at `confirmed_at_ms`."""
+
+    level: Level
+    stages: tuple[StageTiming, ...]
+    ifindex: int
+    """Index of the device in the kernel, in the agent's network namespace."""
+    ofport: OfPort
+    dpid: Dpid
+    connection_generation: int
+    """Counts the connections to the switch since the agent started; a receipt is good for one generation."""
+    bundle_id: int
+    barrier_xid: int
+    """Transaction id of the barrier request that the switch answered after the bundle's commit."""
+    flow_count: int
+    flow_digest: str
+    """SHA-256, hexadecimal, of the port's flows as encoded on the wire, in order of table, priority and match."""
+    confirmed_at_ms: int
+    """Wall clock, milliseconds since the Unix epoch."""
+
+
+class Outcome(enum.Enum):
+    """What is known to be there after a request. Three in the end, and IN_PROGRESS before it."""
+
+    IN_PROGRESS = "in_progress"
+    CONFIRMED = "confirmed"
+    ABSENT = "absent"
+    """Nothing was created, or all that was created is gone, and the switch confirmed that."""
+    UNKNOWN = "unknown"
+    """The switch was unreachable; the reconciler turns this into one of the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """The outcome of one PlugPort request, kept so that a caller whose deadline passed can ask."""
+
+    request_id: RequestId
+    port_id: PortId
+    host_id: HostId
+    outcome: Outcome
+    reason: str = ""
+    """UPPER_SNAKE reason of the error, empty if confirmed."""
+    message: str = ""
+    at_ms: int

@@ -1,0 +1,53 @@
+"""What a host says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ofctl.model.confirmation import Level
+from ofctl.model.ids import DeviceName, Dpid, HostId, OfPort, PhysicalNetwork
+from ofctl.model.port import VifType
+from ofctl.model.vif import DatapathType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeView:
+    """An owned bridge. `connection_generation` counts the connections to it since the agent started."""
+
+    name: str
+    dpid: Dpid
+    datapath_type: DatapathType
+    owner: str
+    connected: bool
+    resynced: bool
+    connection_generation: int
+    foreign_ports: tuple[DeviceName, ...] = ()
+    """Ports on the bridge that ofctl did not put there; left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkView:
+    """The way out for a physical network. `ofport` is None while the switch does not have it."""
+
+    physical_network: PhysicalNetwork
+    device: DeviceName
+    ofport: OfPort | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """What GetHost returns. Ready when `not_ready` is empty."""
+
+    host_id: HostId
+    versions: tuple[tuple[str, str], ...]
+    """Pairs of component (`ofctl`, `openvswitch`, `kernel`, `python`, `os-ken`) and version."""
+    bridges: tuple[BridgeView, ...]
+    uplinks: tuple[UplinkView, ...]
+    vif_types: tuple[VifType, ...]
+    levels: tuple[Level, ...]
+    max_ports: int
+    """Capacity from the configuration: what OVS advertises is not what it can carry."""
+    port_count: int
+    not_ready: tuple[str, ...] = ()
+    """Sentences, one for each thing that is missing before the host can plug."""

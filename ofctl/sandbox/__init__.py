@@ -1,0 +1,1 @@
+"""A private Open vSwitch to play with, to demonstrate on and to test against."""

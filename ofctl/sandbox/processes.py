@@ -1,0 +1,77 @@
+"""Child processes that die with their parent, however it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+POLL_S = 0.005
+
+
+class ProcessFailed(Exception):
+    """A child did not start or did not stop; the message has the end of its log."""
+
+
+class Child:
+    """A long-running program started by us; its output goes to `log`.
+
+    The kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG, prctl(2), by way of setpriv(1)), so
+    start it from the main thread.
+    """
+
+    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.argv = tuple(argv)
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(env) if env is not None else None,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this child if it still runs."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill with SIGKILL and reap."""
+        self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self, *, timeout_s: float = 10.0) -> int:
+        """Ask with SIGTERM (after SIGCONT), kill when `timeout_s` have passed; return the exit status."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.returncode
+
+    def wait_for_path(self, path: Path, *, timeout_s: float = 10.0) -> None:
+        """Block until `path` exists; raises ProcessFailed if the child ends first or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while not path.exists():
+            if not self.running or time.monotonic() > deadline:
+                raise ProcessFailed(f"{self.argv[0]} did not make {path}:\n{self.log_tail()}")
+            time.sleep(POLL_S)
+
+    def log_tail(self, lines: int = 15) -> str:
+        """Return the end of the child's output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
