@@ -94,7 +94,7 @@ class Network:
             if subnet.gateway is not None and not is_host_address(subnet.gateway, subnet.cidr):
                 raise InvalidField(f"{field}.gateway", f"{subnet.gateway} is no host address of {subnet.cidr}")
             for other in self.subnets[:number]:
-                if other.cidr.version == subnet.cidr.version and other.cidr.overlaps(subnet.cidr):  # type: ignore[arg-type]
+                if other.cidr.version == subnet.cidr.version and other.cidr.overlaps(subnet.cidr):
                     raise InvalidField(f"{field}.cidr", f"{subnet.cidr} overlaps {other.cidr}")
 
     def subnet_of(self, address: IpAddress) -> Subnet | None:
@@ -111,7 +111,7 @@ class NumberedNetwork:
 
 
 def is_host_address(address: IpAddress, cidr: IpNetwork) -> bool:
-    """Tell whether a host can have `address` in `cidr`: inside, and neither network nor broadcast address (RFC 3021)."""
+    """Tell whether a host can have `address` in `cidr`: neither network nor broadcast address (RFC 3021)."""
     if address.version != cidr.version or address not in cidr:
         return False
     if cidr.prefixlen >= cidr.max_prefixlen - 1:

@@ -261,7 +261,8 @@ class Flow:
         verbs = [str(action) for action in self.actions]
         if self.goto is not None:
             verbs.append(f"goto_table:{self.goto}")
-        return f"table={self.table},cookie={self.cookie:#x},priority={self.priority}{match} actions={','.join(verbs) or 'drop'}"
+        identity = f"table={self.table},cookie={self.cookie:#x},priority={self.priority}{match}"
+        return f"{identity} actions={','.join(verbs) or 'drop'}"
 
 
 class GroupType(enum.Enum):
