@@ -1,0 +1,140 @@
+"""Every option of the agent, as oslo.config declares it: name, default, range, and help with the unit.
+
+etc/ofctl.conf is generated from here.
+"""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+MAX_DEVICE_PREFIX = 5
+"""Leaves ten digits of the hash of the port's id in a device name of 15 bytes."""
+
+AGENT: list[cfg.Opt] = [
+    cfg.StrOpt("host_id", help="Name of this host in requests and replies. Default: the host name of the machine."),
+    cfg.StrOpt("bridge", default="br-int", help="The integration bridge, which the agent makes and owns."),
+    cfg.DictOpt(
+        "physical_networks",
+        default={},
+        help="The way out for each physical network, as NAME:DEVICE, comma separated. The device is a network "
+        "interface, an OVS bond or another OVS bridge, and must not carry an address or a route of this host.",
+    ),
+    cfg.StrOpt(
+        "device_prefix",
+        default="tap",
+        help=f"First characters (1 to {MAX_DEVICE_PREFIX}) of the names of the devices that the agent makes when the "
+        "request names none.",
+    ),
+    cfg.FloatOpt(
+        "plug_timeout_s",
+        default=30.0,
+        min=0.1,
+        max=3600,
+        help="Seconds that a plug or unplug may take when the call has no deadline of its own.",
+    ),
+    cfg.IntOpt(
+        "max_ports",
+        default=1000,
+        min=1,
+        max=60_000,
+        help="Ports that this host may carry; more are refused. OVS advertises far more than it can carry.",
+    ),
+    cfg.ListOpt(
+        "admin_uids",
+        default=["0"],
+        help="User ids, comma separated, that may change and unplug the ports of everybody.",
+    ),
+    cfg.StrOpt("log_format", default="text", choices=["text", "json"], help="Lines for people, or JSON."),
+    cfg.StrOpt(
+        "log_level",
+        default="INFO",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="Least severity that is logged.",
+    ),
+]
+OVSDB: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "connection",
+        default="unix:/var/run/openvswitch/db.sock",
+        help="Database of Open vSwitch: unix:PATH or tcp:ADDRESS:PORT.",
+    ),
+    cfg.StrOpt(
+        "rundir",
+        default="/var/run/openvswitch",
+        help="Run directory of ovs-vswitchd: has the bridges' management sockets, and the control socket.",
+    ),
+    cfg.StrOpt(
+        "datapath_type",
+        default="auto",
+        choices=["auto", "system", "netdev"],
+        help="Datapath of the bridge: in the kernel, in user space, or (auto) in the kernel if it has one. An existing "
+        "bridge is never changed from one to the other.",
+    ),
+    cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the database."),
+]
+OPENFLOW: list[cfg.Opt] = [
+    cfg.FloatOpt(
+        "echo_interval_s",
+        default=5.0,
+        min=0.1,
+        max=300,
+        help="Seconds of silence after which the switch is asked for an echo; it is disconnected when it does not "
+        "answer in as many seconds again.",
+    ),
+    cfg.FloatOpt(
+        "reconnect_max_s",
+        default=2.0,
+        min=0.05,
+        max=300,
+        help="Longest pause in seconds between two attempts to connect.",
+    ),
+    cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the switch."),
+]
+GRPC: list[cfg.Opt] = [
+    cfg.StrOpt("socket", default="/run/ofctl/ofctl.sock", help="Unix socket that the API listens on."),
+    cfg.StrOpt("socket_mode", default="0660", help="Permissions of the socket, octal."),
+    cfg.StrOpt("socket_group", default="", help="Group of the socket, by name. Default: the group of the agent."),
+    cfg.StrOpt(
+        "listen",
+        default="",
+        help="HOST:PORT (or [IPV6]:PORT) to listen on with TCP too. Off by default. Anything but a loopback address "
+        "needs the three TLS options.",
+    ),
+    cfg.StrOpt("tls_cert", default="", help="File with the server's certificate chain, PEM."),
+    cfg.StrOpt("tls_key", default="", help="File with the server's private key, PEM."),
+    cfg.StrOpt("tls_ca", default="", help="File with the authorities that sign the clients' certificates, PEM."),
+    cfg.IntOpt(
+        "reply_reserve_ms",
+        default=200,
+        min=0,
+        max=10_000,
+        help="Milliseconds before a call's deadline at which the agent stops, so that its answer still arrives.",
+    ),
+]
+DATABASE: list[cfg.Opt] = [
+    cfg.StrOpt(
+        "connection",
+        default="unix:/run/ofctl/db.sock",
+        help="Database of the intents: unix:PATH or tcp:ADDRESS:PORT; several, comma separated, for a cluster.",
+    ),
+    cfg.IntOpt(
+        "max_requests",
+        default=10_000,
+        min=1,
+        max=1_000_000,
+        help="Outcomes of earlier requests that are kept for GetPort by request id; the oldest go first.",
+    ),
+    cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the database."),
+]
+GROUPS: dict[str, list[cfg.Opt]] = {
+    "agent": AGENT,
+    "ovsdb": OVSDB,
+    "openflow": OPENFLOW,
+    "grpc": GRPC,
+    "database": DATABASE,
+}
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Return the options by group, as oslo-config-generator asks for them (entry point `oslo.config.opts`)."""
+    return list(GROUPS.items())
