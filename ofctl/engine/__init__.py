@@ -1,0 +1,1 @@
+"""The engine: from an intent to a confirmed port and back to a verified absence."""

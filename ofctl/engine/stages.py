@@ -1,0 +1,91 @@
+"""The state machine of a plug and of an unplug: one table, and the diagram that is generated from it.
+
+A plug walks down from ADMISSION to CONFIRMED. Whatever fails on the way down, the walk back up undoes in reverse
+order what may have been done: flows leave the switch before the ofport is released (the next port may get the same
+number), the row leaves OVSDB before the device goes, and the intent is forgotten last. An unplug enters the walk back
+at WITHDRAWAL. A switch that goes away sends the walk down back to ATTACHMENT, since the ofport may be another one
+afterwards; the walk back up never fails, it only waits and tries again.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+
+
+class Stage(enum.Enum):
+    """Where a plug stands. The value is the name in logs, timings and errors."""
+
+    ADMISSION = "admission"
+    INTENT = "intent"
+    DEVICE = "device"
+    ATTACHMENT = "attachment"
+    FLOWS = "flows"
+    DATAPATH = "datapath"
+    READBACK = "readback"
+    RECORD = "record"
+    CONFIRMED = "confirmed"
+    WITHDRAWAL = "withdrawal"
+    DETACHMENT = "detachment"
+    DEVICE_REMOVAL = "device_removal"
+    OBLIVION = "oblivion"
+    ABSENT = "absent"
+
+
+class Event(enum.Enum):
+    """What can happen to a stage."""
+
+    DONE = "done"
+    FAILED = "failed"
+    """Refused, broken, out of time, cancelled or overtaken by an unplug."""
+    SWITCH_LOST = "switch_lost"
+    """The connection to the switch or to its database went; what was in flight may or may not be done."""
+
+
+DOWN = (
+    Stage.ADMISSION,
+    Stage.INTENT,
+    Stage.DEVICE,
+    Stage.ATTACHMENT,
+    Stage.FLOWS,
+    Stage.DATAPATH,
+    Stage.READBACK,
+    Stage.RECORD,
+    Stage.CONFIRMED,
+)
+UP = (Stage.WITHDRAWAL, Stage.DETACHMENT, Stage.DEVICE_REMOVAL, Stage.OBLIVION, Stage.ABSENT)
+TERMINAL = frozenset({Stage.CONFIRMED, Stage.ABSENT})
+
+TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
+    **{(stage, Event.DONE): following for stage, following in itertools.pairwise(DOWN)},
+    **{(stage, Event.DONE): following for stage, following in itertools.pairwise(UP)},
+    (Stage.ADMISSION, Event.FAILED): Stage.ABSENT,
+    # A durable transaction that failed, or whose answer was lost, may have left the intent: forget it all the same.
+    (Stage.INTENT, Event.FAILED): Stage.OBLIVION,
+    (Stage.DEVICE, Event.FAILED): Stage.DEVICE_REMOVAL,
+    (Stage.ATTACHMENT, Event.FAILED): Stage.DETACHMENT,
+    (Stage.FLOWS, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.DATAPATH, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.READBACK, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.RECORD, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.ATTACHMENT, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    (Stage.FLOWS, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    (Stage.DATAPATH, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    (Stage.READBACK, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    **{(stage, event): stage for stage in UP[:-1] for event in (Event.FAILED, Event.SWITCH_LOST)},
+}
+
+
+def following(stage: Stage, event: Event) -> Stage:
+    """Return the stage after `event`. A lost switch where the table has no row of its own is a failure."""
+    target = TRANSITIONS.get((stage, event))
+    return target if target is not None else TRANSITIONS[stage, Event.FAILED]
+
+
+def diagram() -> str:
+    """Return the machine as a Mermaid state diagram, for docs/architecture.md."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Stage.ADMISSION.value}"]
+    for (source, event), target in TRANSITIONS.items():
+        lines.append(f"    {source.value} --> {target.value}: {event.value}")
+    lines += [f"    {stage.value} --> [*]" for stage in Stage if stage in TERMINAL]
+    return "\n".join(lines)
