@@ -1,0 +1,1 @@
+"""The southbound side that speaks OVSDB: the switch's configuration and the store of intents."""
