@@ -1,7 +1,7 @@
 """The configuration: declared with oslo.config, read once at start, handed down as frozen values.
 
 `load` is for the composition root. Nothing below it knows oslo.config: it gets a `Settings`, or one of its groups.
-The options themselves are in `ofctl.options`.
+The options themselves are in `ofctl.options`, the values in `ofctl.settings`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,84 +18,13 @@ from oslo_config import cfg, iniparser
 
 from ofctl import __version__
 from ofctl.errors import ConfigError, InvalidField
-from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork, device_name, identifier
+from ofctl.model.ids import DeviceName, PhysicalNetwork, device_name, identifier
 from ofctl.options import GROUPS, MAX_DEVICE_PREFIX
+from ofctl.settings import AgentSettings, DatabaseSettings, GrpcSettings, OpenflowSettings, OvsdbSettings, Settings
 
 DEFAULT_FILE = Path("/etc/ofctl/ofctl.conf")
 MAX_SOCKET_PATH = 107
 """Bytes of a unix socket's path (unix(7))."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSettings:
-    """Group [agent]."""
-
-    host_id: HostId
-    bridge: DeviceName
-    physical_networks: Mapping[PhysicalNetwork, DeviceName]
-    """Read-only."""
-    device_prefix: str
-    plug_timeout_s: float
-    max_ports: int
-    admin_uids: frozenset[int]
-    log_format: str
-    """`text` or `json`."""
-    log_level: str
-    """Name of a level of the standard library."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OvsdbSettings:
-    """Group [ovsdb]."""
-
-    connection: str
-    rundir: Path
-    datapath_type: str
-    """`auto`, `system` or `netdev`."""
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenflowSettings:
-    """Group [openflow]."""
-
-    echo_interval_s: float
-    reconnect_max_s: float
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrpcSettings:
-    """Group [grpc]. `listen` is None without TCP; the three TLS files are there all or none."""
-
-    socket: Path
-    socket_mode: int
-    socket_group: str
-    listen: str | None
-    tls_cert: Path | None
-    tls_key: Path | None
-    tls_ca: Path | None
-    reply_reserve_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseSettings:
-    """Group [database]."""
-
-    connection: str
-    max_requests: int
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The whole configuration, checked."""
-
-    agent: AgentSettings
-    ovsdb: OvsdbSettings
-    openflow: OpenflowSettings
-    grpc: GrpcSettings
-    database: DatabaseSettings
 
 
 def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = None) -> Settings:

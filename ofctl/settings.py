@@ -1,0 +1,81 @@
+"""The values of the configuration, frozen. `ofctl.config.load` makes and checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Group [agent]."""
+
+    host_id: HostId
+    bridge: DeviceName
+    physical_networks: Mapping[PhysicalNetwork, DeviceName]
+    """Read-only."""
+    device_prefix: str
+    plug_timeout_s: float
+    max_ports: int
+    admin_uids: frozenset[int]
+    log_format: str
+    """`text` or `json`."""
+    log_level: str
+    """Name of a level of the standard library."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OvsdbSettings:
+    """Group [ovsdb]."""
+
+    connection: str
+    rundir: Path
+    datapath_type: str
+    """`auto`, `system` or `netdev`."""
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenflowSettings:
+    """Group [openflow]."""
+
+    echo_interval_s: float
+    reconnect_max_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcSettings:
+    """Group [grpc]. `listen` is None without TCP; the three TLS files are there all or none."""
+
+    socket: Path
+    socket_mode: int
+    socket_group: str
+    listen: str | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    reply_reserve_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Group [database]."""
+
+    connection: str
+    max_requests: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration, checked."""
+
+    agent: AgentSettings
+    ovsdb: OvsdbSettings
+    openflow: OpenflowSettings
+    grpc: GrpcSettings
+    database: DatabaseSettings
