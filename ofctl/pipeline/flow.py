@@ -256,6 +256,11 @@ class Flow:
         """What names the flow on the switch: table number, priority, match."""
         return (self.table.number, self.priority, self.match)
 
+    @property
+    def group_ids(self) -> frozenset[GroupId]:
+        """The groups that must be there before the flow is, and with which it goes."""
+        return frozenset(action.group_id for action in self.actions if isinstance(action, ToGroup))
+
     def __str__(self) -> str:
         match = f",{self.match}" if self.match.terms else ""
         verbs = [str(action) for action in self.actions]
@@ -315,4 +320,11 @@ class FlowSet:
         return cls(
             tuple(flow for part in parts for flow in part.flows),
             tuple(group for part in parts for group in part.groups),
+        )
+
+    def canonical(self) -> FlowSet:
+        """Return the same flows and groups in one fixed order: by table, priority downwards, match; by group id."""
+        return FlowSet(
+            tuple(sorted(self.flows, key=lambda flow: (flow.table.number, -flow.priority, str(flow.match)))),
+            tuple(sorted(self.groups, key=lambda group: group.group_id)),
         )

@@ -1,0 +1,64 @@
+"""Which network and which port a frame comes from: the only way into the pipeline."""
+
+# ruff: noqa: ARG002  (every app is asked in the same way; few look at all that they are given)
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ofctl.model.ids import NetworkIndex
+from ofctl.pipeline.feature import FeatureApp
+from ofctl.pipeline.fields import ETH_SRC, IN_PORT, VLAN_PRESENT, VLAN_VID
+from ofctl.pipeline.flow import Flow, Match, PopVlan, SetField, Term
+from ofctl.pipeline.tables import (
+    CLASSIFY,
+    FROM_OUTSIDE,
+    NETWORK,
+    ORIGIN,
+    SOURCE,
+    SOURCE_KNOWN,
+    Priority,
+    host_cookie,
+    network_cookie,
+    port_cookie,
+)
+from ofctl.pipeline.world import World, WorldPort
+
+MULTICAST_BIT = 1 << 40
+UNTAGGED = Term(VLAN_VID, 0)
+
+
+class Classification(FeatureApp):
+    """Port, or uplink and tag, to network. What fits nothing is dropped, so a port's tagged frames are."""
+
+    name = "classification"
+    tables = (CLASSIFY,)
+
+    def host_flows(self, world: World) -> Iterable[Flow]:
+        # A group address is no sender (IEEE 802.3, 3.2.3), and must not be learned as one.
+        group_source = Match.of(Term(ETH_SRC, MULTICAST_BIT, MULTICAST_BIT))
+        yield Flow(CLASSIFY, Priority.FORBIDDEN, group_source, host_cookie())
+
+    def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
+        uplink = world.uplink_of(network)
+        if uplink is None:
+            return
+        tag = world.networks[network].segmentation_id
+        marks = (SetField(NETWORK, network), SetField(SOURCE, FROM_OUTSIDE))
+        yield Flow(
+            CLASSIFY,
+            Priority.PORT,
+            Match.of(Term(IN_PORT, uplink.ofport), UNTAGGED if tag is None else Term(VLAN_VID, tag | VLAN_PRESENT)),
+            network_cookie(network),
+            marks if tag is None else (PopVlan(), *marks),
+            goto=ORIGIN,
+        )
+
+    def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
+        yield Flow(
+            CLASSIFY,
+            Priority.PORT,
+            Match.of(Term(IN_PORT, port.ofport), UNTAGGED),
+            port_cookie(port.index),
+            (SetField(NETWORK, port.network), SetField(SOURCE, port.index)),
+            goto=SOURCE_KNOWN,
+        )

@@ -1,0 +1,52 @@
+"""Broadcast and multicast: a copy to every port of the network and one to its uplink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ofctl.model.ids import NetworkIndex, PortIndex
+from ofctl.pipeline.feature import FeatureApp
+from ofctl.pipeline.flow import Bucket, Flow, Group, Match, Resubmit, SetField, Term, ToGroup
+from ofctl.pipeline.tables import (
+    DESTINATION,
+    DESTINATION_KNOWN,
+    FLOOD,
+    NETWORK,
+    TO_OUTSIDE,
+    Priority,
+    flood_group_id,
+    network_cookie,
+)
+from ofctl.pipeline.world import World
+
+
+class Flooding(FeatureApp):
+    """One flow for each network, one group for each shard, one bucket for each port.
+
+    A bucket names its port by index, and what goes to that port goes through the same tables as unicast does. The
+    sender gets no copy: the switch never outputs to the port a frame came from (OpenFlow 1.5.1, 4.5). For the same
+    reason the uplink is no bucket: the flow goes on to it, and a frame from there stops.
+    """
+
+    name = "flooding"
+    tables = (FLOOD,)
+
+    def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
+        groups = tuple(ToGroup(flood_group_id(network, shard)) for shard in world.shards(network))
+        match, cookie = Match.of(Term(NETWORK, network)), network_cookie(network)
+        if world.uplink_of(network) is None:
+            yield Flow(FLOOD, Priority.BROAD, match, cookie, groups)
+        else:
+            to_uplink = SetField(DESTINATION, TO_OUTSIDE)
+            yield Flow(FLOOD, Priority.BROAD, match, cookie, (*groups, to_uplink), goto=DESTINATION_KNOWN)
+
+    def shard_groups(self, network: NetworkIndex, shard: int, world: World) -> Iterable[Group]:
+        buckets = tuple(flood_bucket(port.index) for port in world.ports_of(network, shard))
+        yield Group(flood_group_id(network, shard), buckets)
+
+
+@lru_cache(maxsize=8192)
+def flood_bucket(index: PortIndex) -> Bucket:
+    """Return the bucket of a port. Remembered, because each plug compiles a group of up to 500 that were there."""
+    return Bucket(index, (SetField(DESTINATION, index), Resubmit(DESTINATION_KNOWN)))

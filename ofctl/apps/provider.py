@@ -1,0 +1,74 @@
+"""The outside of FLAT and VLAN networks: who is there, and what goes there because nobody here has the address."""
+
+# ruff: noqa: ARG002  (every app is asked in the same way; few look at all that they are given)
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ofctl.model.ids import NetworkIndex
+from ofctl.pipeline.feature import FeatureApp
+from ofctl.pipeline.fields import ETH_DST, ETH_SRC
+from ofctl.pipeline.flow import Flow, Learn, LearnLoad, LearnMatch, Match, Resubmit, SetField, Term
+from ofctl.pipeline.tables import (
+    DESTINATION,
+    DESTINATION_KNOWN,
+    FROM_OUTSIDE,
+    NETWORK,
+    ORIGIN,
+    OUTSIDE,
+    SOURCE,
+    SOURCE_KNOWN,
+    TO_OUTSIDE,
+    TO_UNKNOWN,
+    UNKNOWN,
+    Priority,
+    host_cookie,
+    learned_cookie,
+    network_cookie,
+    port_cookie,
+)
+from ofctl.pipeline.world import World, WorldPort
+
+LEARNED_IDLE_S = 300
+"""The recommended ageing time of a bridge (IEEE 802.1Q-2018, table 8-6)."""
+LEARNED_LIMIT = 4096
+"""MAC addresses of one network. Beyond it nothing is lost: an unknown address goes to the same uplink."""
+
+
+class Provider(FeatureApp):
+    """Learns the outside's addresses, believes no plugged port's from there, and sends the unknown out."""
+
+    name = "provider"
+    tables = (ORIGIN, UNKNOWN, OUTSIDE)
+
+    def host_flows(self, world: World) -> Iterable[Flow]:
+        # From outside to an address that is not here: the physical switch flooded it. It must not go back.
+        from_outside = Match.of(Term(SOURCE, FROM_OUTSIDE))
+        yield Flow(UNKNOWN, Priority.FORBIDDEN, from_outside, host_cookie())
+
+    def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
+        if world.uplink_of(network) is None:
+            return
+        match, cookie = Match.of(Term(NETWORK, network)), network_cookie(network)
+        yield Flow(ORIGIN, Priority.BROAD, match, cookie, (learn_sender(network),), goto=SOURCE_KNOWN)
+        look_up = (SetField(DESTINATION, TO_UNKNOWN), Resubmit(OUTSIDE))
+        yield Flow(UNKNOWN, Priority.BROAD, match, cookie, look_up, goto=DESTINATION_KNOWN)
+
+    def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
+        # A loop outside, or a forgery. One flow a port, and only where there can be an outside.
+        if world.networks[port.network].physical_network is not None:
+            match = Match.of(Term(NETWORK, port.network), Term(ETH_SRC, port.mac_number))
+            yield Flow(ORIGIN, Priority.PORT, match, port_cookie(port.index))
+
+
+def learn_sender(network: NetworkIndex) -> Learn:
+    """Return the action that makes the frame's source address known as being outside."""
+    return Learn(
+        OUTSIDE,
+        matches=(LearnMatch(NETWORK, NETWORK), LearnMatch(ETH_DST, ETH_SRC)),
+        loads=(LearnLoad(DESTINATION, TO_OUTSIDE),),
+        priority=Priority.PORT,
+        cookie=learned_cookie(network),
+        idle_timeout_s=LEARNED_IDLE_S,
+        limit=LEARNED_LIMIT,
+    )

@@ -1,0 +1,252 @@
+"""THE declaration of the pipeline: every table, register slice, priority, cookie bit and group id.
+
+Checked when imported: names and numbers are unique, every table lies in the stage it belongs to, no two register
+slices share a bit, packets only move forward. `docs/pipeline.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ofctl.model.ids import NetworkIndex, PortIndex
+from ofctl.pipeline.fields import RegisterSlice
+from ofctl.pipeline.flow import MAX_BUCKETS, Cookie, GroupId, Table
+
+LAYOUT_VERSION = 1
+"""Goes up when tables, registers or group ids change their meaning; part of every cookie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A range of table numbers, both ends included. What is not built yet has its place already."""
+
+    first: int
+    last: int
+    name: str
+    purpose: str
+
+
+STAGES = (
+    Stage(0, 9, "classification", "which network and which port a frame comes from"),
+    Stage(10, 19, "origin", "is the sender who it says it is: from outside; port security (not built yet)"),
+    Stage(20, 29, "anchor-from-port", "third-party apps, before connection tracking (not built yet)"),
+    Stage(30, 49, "egress-security", "connection tracking and security groups, away from the port (not built yet)"),
+    Stage(50, 99, "forwarding", "where to: one port, the ports of the network, outside"),
+    Stage(100, 119, "ingress-security", "connection tracking and security groups, to the port (not built yet)"),
+    Stage(120, 129, "anchor-to-port", "third-party apps, when the destination is known (not built yet)"),
+    Stage(190, 199, "delivery", "the only place that sends a frame out"),
+    Stage(200, 229, "guests", "tables of classic Ryu and os-ken apps (not built yet)"),
+    Stage(230, 249, "learned", "dynamic tables: the switch writes the flows itself"),
+    Stage(250, 253, "service", "not on the path of any frame"),
+)
+
+CLASSIFY = Table(0, "classify", "classification", "Port or tag to network; everything else is dropped.")
+ORIGIN = Table(
+    10, "origin", "provider", "Frames from outside: drop those with a plugged port's MAC, learn the others'."
+)
+FORWARD = Table(50, "forward", "forwarding", "Known unicast to its port; reserved multicast is dropped.")
+FLOOD = Table(60, "flood", "flooding", "Broadcast and multicast to all ports of the network and to its uplink.")
+UNKNOWN = Table(
+    70, "unknown", "provider", "Unicast to no port of this host: outside if the network has one, else drop."
+)
+DELIVER = Table(190, "deliver", "delivery", "DESTINATION to OpenFlow port, with the tag that the uplink needs.")
+OUTSIDE = Table(230, "outside", "provider", "MAC addresses learned from uplinks, by network.", dynamic=True)
+SCRATCH = Table(
+    253, "scratch", "core", "A flow changed here makes the revalidators run; no frame comes by.", dynamic=True
+)
+
+TABLES = (CLASSIFY, ORIGIN, FORWARD, FLOOD, UNKNOWN, DELIVER, OUTSIDE, SCRATCH)
+
+SOURCE_KNOWN = FORWARD
+"""First table after classification and origin. A stage that is built in between takes its place here."""
+DESTINATION_KNOWN = DELIVER
+"""First table once DESTINATION is set."""
+
+PATHS = (
+    (CLASSIFY, ORIGIN),
+    (CLASSIFY, SOURCE_KNOWN),
+    (ORIGIN, OUTSIDE),
+    (ORIGIN, SOURCE_KNOWN),
+    (FORWARD, FLOOD),
+    (FORWARD, UNKNOWN),
+    (FORWARD, DESTINATION_KNOWN),
+    (FLOOD, DESTINATION_KNOWN),
+    (UNKNOWN, OUTSIDE),
+    (UNKNOWN, DESTINATION_KNOWN),
+)
+"""Every goto, resubmit and learn that a flow may do; there is no other."""
+
+NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
+"""Index of the network that the frame is in; 0: none."""
+SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
+"""Index of the port that sent the frame, or FROM_OUTSIDE."""
+DESTINATION = RegisterSlice("DESTINATION", 2, 0, 32)
+"""Index of the port to deliver to, or one of TO_OUTSIDE, TO_UNKNOWN; 0: not known yet."""
+
+REGISTER_SLICES = (NETWORK, SOURCE, DESTINATION)
+
+OUTSIDE_BIT = 1 << 24
+"""Above every port index: the frame comes from or goes to the network's uplink. Which one that is, is a matter of
+the network, so a learned flow is never wrong about it, even if a network's number is given to another network."""
+FROM_OUTSIDE = OUTSIDE_BIT
+TO_OUTSIDE = OUTSIDE_BIT
+TO_UNKNOWN = OUTSIDE_BIT | 1
+"""To the uplink too, but because nobody knows better."""
+
+MAX_PORT_INDEX = PortIndex(OUTSIDE_BIT - 1)
+MAX_NETWORK_INDEX = NetworkIndex((1 << NETWORK.bits) - 1)
+
+
+class Priority(enum.IntEnum):
+    """The only priorities in use. Within a table, no two flows of one priority match the same frame."""
+
+    MISS = 0
+    BROAD = 100
+    """A network as a whole, or a class of addresses."""
+    PORT = 300
+    """One port, by ofport, MAC address or DESTINATION; an uplink and tag."""
+    FORBIDDEN = 400
+    """What is dropped whoever sends it."""
+
+
+COOKIE_MAGIC = 0x0FC1
+COOKIE_MAGIC_SHIFT, COOKIE_VERSION_SHIFT, COOKIE_KIND_SHIFT = 48, 40, 32
+
+
+class CookieKind(enum.IntEnum):
+    """What a flow belongs to; the low 32 bits of the cookie are the index within the kind."""
+
+    HOST = 1
+    NETWORK = 2
+    PORT = 3
+    LEARNED = 4
+    """Learned for a network: the limit of learn() counts by cookie."""
+    GUEST = 0xFE
+
+
+COOKIE_LAYOUT = (
+    (63, 48, "owner", f"{COOKIE_MAGIC:#06x}, ofctl's mark"),
+    (47, 40, "version", f"layout version of the pipeline, now {LAYOUT_VERSION}"),
+    (39, 32, "kind", ", ".join(f"{kind.name} {kind.value:#x}" for kind in CookieKind)),
+    (31, 0, "index", "0 for the host; network index; port index; a guest app's own choice"),
+)
+
+
+def cookie(kind: CookieKind, index: int = 0) -> Cookie:
+    """Return the cookie of `kind` and `index` (0 to 2**32 - 1). Pure arithmetic, nothing is registered."""
+    if not 0 <= index < 1 << COOKIE_KIND_SHIFT:
+        raise ValueError(f"cookie index {index} does not fit in 32 bits")
+    return Cookie(
+        COOKIE_MAGIC << COOKIE_MAGIC_SHIFT | LAYOUT_VERSION << COOKIE_VERSION_SHIFT | kind << COOKIE_KIND_SHIFT | index
+    )
+
+
+def host_cookie() -> Cookie:
+    """Return the cookie of the flows that every host has."""
+    return cookie(CookieKind.HOST)
+
+
+def network_cookie(index: NetworkIndex) -> Cookie:
+    """Return the cookie of all flows of a network that are no port's."""
+    return cookie(CookieKind.NETWORK, index)
+
+
+def port_cookie(index: PortIndex) -> Cookie:
+    """Return the cookie of all flows of a port, and of no other flow: a dump by it is O(1)."""
+    return cookie(CookieKind.PORT, index)
+
+
+def learned_cookie(index: NetworkIndex) -> Cookie:
+    """Return the cookie of the flows that the switch learns for a network."""
+    return cookie(CookieKind.LEARNED, index)
+
+
+def is_ours(value: int) -> bool:
+    """Tell whether a cookie is ofctl's own, of any layout version; a guest app's is not."""
+    return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC and not is_guest(value)
+
+
+def is_guest(value: int) -> bool:
+    """Tell whether a cookie is in the range of guest apps, whose flows ofctl leaves alone."""
+    return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC and value >> COOKIE_KIND_SHIFT & 0xFF == CookieKind.GUEST
+
+
+def is_learned(value: int) -> bool:
+    """Tell whether a cookie is that of flows that the switch learned for ofctl, of any layout version."""
+    return is_ours(value) and value >> COOKIE_KIND_SHIFT & 0xFF == CookieKind.LEARNED
+
+
+class GroupKind(enum.IntEnum):
+    """Top byte of a group id."""
+
+    FLOOD = 0x01
+    GUEST = 0xFE
+
+
+GROUP_LAYOUT = (
+    (31, 24, "kind", ", ".join(f"{kind.name} {kind.value:#x}" for kind in GroupKind)),
+    (23, 8, "network", "network index (flood)"),
+    (7, 0, "shard", f"slot of the port divided by {MAX_BUCKETS} (flood)"),
+)
+MAX_SHARDS = 256
+
+
+def flood_group_id(network: NetworkIndex, shard: int) -> GroupId:
+    """Return the id of one flood group of a network; `shard` is 0 to 255."""
+    if not (0 < network <= MAX_NETWORK_INDEX and 0 <= shard < MAX_SHARDS):
+        raise ValueError(f"no flood group has network {network}, shard {shard}")
+    return GroupId(GroupKind.FLOOD << 24 | network << 8 | shard)
+
+
+def is_guest_group(group_id: int) -> bool:
+    """Tell whether a group id is in the range of guest apps."""
+    return group_id >> 24 == GroupKind.GUEST
+
+
+def stage_of(table: Table) -> Stage:
+    """Return the stage that the table's number lies in; raises ValueError if there is none."""
+    for stage in STAGES:
+        if stage.first <= table.number <= stage.last:
+            return stage
+    raise ValueError(f"table {table.number} ({table.name}) lies in no stage")
+
+
+def check_declaration(
+    tables: Iterable[Table], slices: Iterable[RegisterSlice], paths: Iterable[tuple[Table, Table]]
+) -> None:
+    """Raise ValueError at the first thing that a declaration has wrong. For third-party apps' tables too."""
+    tables = tuple(tables)
+    for what, values in (
+        ("number", [str(table.number) for table in tables]),
+        ("name", [table.name for table in tables]),
+    ):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"two tables have the {what} {twice[0]}")
+    for table in tables:
+        stage_of(table)
+        if not table.owner or not table.purpose:
+            raise ValueError(f"table {table.name} has no owner or no purpose")
+    taken: dict[int, int] = {}
+    for field in slices:
+        if taken.get(field.register, 0) & field.mask:
+            raise ValueError(f"register slice {field.name} overlaps another one in reg{field.register}")
+        taken[field.register] = taken.get(field.register, 0) | field.mask
+    for start, end in paths:
+        if start not in tables or end not in tables:
+            raise ValueError(f"path {start} to {end} uses a table that is not declared")
+        if end.number <= start.number:
+            raise ValueError(f"path {start} to {end} leads back")
+
+
+def _check_stages() -> None:
+    for earlier, later in itertools.pairwise(STAGES):
+        if not earlier.first <= earlier.last < later.first <= later.last <= 253:
+            raise ValueError(f"stages {earlier.name} and {later.name} overlap")
+
+
+_check_stages()
+check_declaration(TABLES, REGISTER_SLICES, PATHS)
