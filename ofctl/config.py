@@ -63,9 +63,8 @@ def _value(conf: cfg.ConfigOpts, group: str, option: cfg.Opt) -> Any:
     try:
         return conf[group][option.dest]
     except (cfg.ConfigFileValueError, ValueError) as error:
-        raise ConfigError(
-            f"[{group}] {option.name}: {error}. {option.help}", subject=f"{group}.{option.name}"
-        ) from None
+        problem = str(error).partition(" is not valid: ")[2] or str(error)
+        raise _refusal(f"{group}.{option.dest}", f"is not valid: {problem.rstrip('.')}. {option.help}") from None
 
 
 def _refuse_unknown(conf: cfg.ConfigOpts) -> None:
@@ -75,9 +74,9 @@ def _refuse_unknown(conf: cfg.ConfigOpts) -> None:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()
         for group, assigned in sections.items():
-            if group not in GROUPS:
+            if group not in GROUPS and (assigned or group != "DEFAULT"):
                 raise ConfigError(f"{file}: there is no group [{group}]; there are {', '.join(GROUPS)}", subject=group)
-            known = {option.dest for option in GROUPS[group]}
+            known = {option.dest for option in GROUPS.get(group, ())}
             for name in assigned:
                 if name not in known:
                     raise ConfigError(

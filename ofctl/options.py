@@ -11,7 +11,11 @@ MAX_DEVICE_PREFIX = 5
 """Leaves ten digits of the hash of the port's id in a device name of 15 bytes."""
 
 AGENT: list[cfg.Opt] = [
-    cfg.StrOpt("host_id", help="Name of this host in requests and replies. Default: the host name of the machine."),
+    cfg.StrOpt(
+        "host_id",
+        sample_default="<host name>",
+        help="Name of this host in requests and replies. Default: the host name of the machine.",
+    ),
     cfg.StrOpt("bridge", default="br-int", help="The integration bridge, which the agent makes and owns."),
     cfg.DictOpt(
         "physical_networks",
@@ -44,11 +48,21 @@ AGENT: list[cfg.Opt] = [
         default=["0"],
         help="User ids, comma separated, that may change and unplug the ports of everybody.",
     ),
-    cfg.StrOpt("log_format", default="text", choices=["text", "json"], help="Lines for people, or JSON."),
+    cfg.StrOpt(
+        "log_format",
+        default="text",
+        choices=[("text", "key=value, for people"), ("json", "one JSON object a line")],
+        help="Form of the log lines, which go to standard error.",
+    ),
     cfg.StrOpt(
         "log_level",
         default="INFO",
-        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        choices=[
+            ("DEBUG", "every message to and from the switch"),
+            ("INFO", "every change, once"),
+            ("WARNING", "what somebody should look at"),
+            ("ERROR", "what did not work"),
+        ],
         help="Least severity that is logged.",
     ),
 ]
@@ -66,9 +80,12 @@ OVSDB: list[cfg.Opt] = [
     cfg.StrOpt(
         "datapath_type",
         default="auto",
-        choices=["auto", "system", "netdev"],
-        help="Datapath of the bridge: in the kernel, in user space, or (auto) in the kernel if it has one. An existing "
-        "bridge is never changed from one to the other.",
+        choices=[
+            ("auto", "system if the kernel has it, else netdev"),
+            ("system", "in the kernel"),
+            ("netdev", "in user space"),
+        ],
+        help="Datapath of the bridge. An existing bridge is never changed from one to the other.",
     ),
     cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the database."),
 ]

@@ -20,11 +20,11 @@ COMMAND_TIMEOUT_S = 30
 class OvsdbServer:
     """An ovsdb-server on one database file, listening on a unix socket."""
 
-    def __init__(self, directory: Path, *, name: str, schema: Path) -> None:
+    def __init__(self, directory: Path, *, name: str, schema: Path, file: Path | None = None) -> None:
         self.directory = directory
         self.name = name
         self.schema = schema
-        self.database = directory / f"{name}.db"
+        self.database = file or directory / f"{name}.db"
         self.socket = directory / f"{name}.sock"
         self.control = directory / f"{name}.ctl"
         self.child: Child | None = None
