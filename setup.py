@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -25,8 +26,8 @@ class BuildStubs(Command):
     """A step of `build` (setuptools.command.build.SubCommand)."""
 
     description = "generate the gRPC stubs from protos/"
-    user_options = [("inplace", "i", "generate into the source tree")]
-    boolean_options = ["inplace"]
+    user_options: ClassVar = [("inplace", "i", "generate into the source tree")]
+    boolean_options: ClassVar = ["inplace"]
 
     build_lib: str
     editable_mode: bool
@@ -69,9 +70,8 @@ def generate(target: Path) -> None:
         plugins = []
         for name, function in PLUGINS.items():
             script = Path(scripts) / name
-            script.write_text(
-                f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c 'from mypy_protobuf.main import {function} as run; run()'\n"
-            )
+            program = shlex.quote(f"from mypy_protobuf.main import {function}; {function}()")
+            script.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {program}\n")
             script.chmod(script.stat().st_mode | stat.S_IXUSR)
             plugins.append(f"--plugin={name}={script}")
         arguments = [
@@ -90,7 +90,7 @@ def generate(target: Path) -> None:
 
 
 class Build(build):
-    sub_commands = [*build.sub_commands, ("build_stubs", None)]
+    sub_commands: ClassVar = [*build.sub_commands, ("build_stubs", None)]
 
 
 setup(cmdclass={"build": Build, "build_stubs": BuildStubs})

@@ -1,0 +1,152 @@
+"""What every call has in common: who calls, until when, and how its error is told."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from ofctl.api.status import status_code, status_of, trailers_of
+from ofctl.engine.contract import PlugEngine
+from ofctl.errors import DeadlineExceeded, NotFound, OfctlError
+from ofctl.log import bound, fields
+from ofctl.model.confirmation import Outcome
+from ofctl.model.ids import RequestId
+
+LEAST_RESERVE_S = 0.02
+
+logger = logging.getLogger(__name__)
+
+Context = Any
+"""grpc.aio.ServicerContext; the generated stubs name a class of their own."""
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as the transport tells it: `uid:N`, `tls:NAME` or `tcp:anonymous`."""
+
+    principal: str
+    admin: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """One call in progress. `deadline` is an instant of the loop's clock at which the reply must be ready."""
+
+    caller: Caller
+    deadline: float
+    request_id: RequestId = RequestId("")
+    """Set by a plug, so that an error can name it."""
+    told: dict[str, str] = field(default_factory=dict)
+    """What a handler adds to the metadata of its error."""
+
+
+def reserve_s(remaining_s: float, configured_s: float) -> float:
+    """Return how long before the client's deadline the agent stops, in seconds.
+
+    The configured reserve, but at most a tenth of what remains, so that a short call is not all reserve; and no less
+    than 20 ms, which a busy host needs to send an answer, unless that were more than half of what remains.
+    """
+    return min(configured_s, max(remaining_s / 10, min(LEAST_RESERVE_S, remaining_s / 2)))
+
+
+class Door:
+    """The way that calls come in by: knows its callers and its deadlines."""
+
+    def __init__(
+        self, identify: Callable[[Context], Caller], *, default_timeout_s: float, reply_reserve_s: float
+    ) -> None:
+        self._identify = identify
+        self._default_timeout_s = default_timeout_s
+        self._reply_reserve_s = reply_reserve_s
+
+    def enter(self, context: Context) -> tuple[Call, float]:
+        """Return the call, and the instant at which it is cut off because the engine has not kept its deadline."""
+        remaining: float | None = context.time_remaining()
+        now = asyncio.get_running_loop().time()
+        if remaining is None:
+            deadline = now + self._default_timeout_s
+            return Call(self._identify(context), deadline), deadline + self._reply_reserve_s
+        reserve = reserve_s(remaining, self._reply_reserve_s)
+        return Call(self._identify(context), now + remaining - reserve), now + remaining - reserve / 2
+
+
+class Servicer(Protocol):
+    """What `answers` needs of the class that it decorates a method of."""
+
+    engine: PlugEngine
+    door: Door
+
+
+S = TypeVar("S", bound=Servicer)
+
+
+def answers(
+    handler: Callable[[S, Request, Call], Awaitable[Response]],
+) -> Callable[[S, Request, Context], Awaitable[Response]]:
+    """Make a gRPC method of `handler`: it gets the call, may raise OfctlError, and is cut off before the deadline.
+
+    An exception of another kind is a defect: the caller gets INTERNAL and an id, the log the traceback under that id.
+    """
+    name = handler.__name__
+
+    @functools.wraps(handler)
+    async def method(servicer: S, request: Request, context: Context) -> Response:
+        call, latest = servicer.door.enter(context)
+        with bound(call=name, principal=call.caller.principal):
+            try:
+                return await _within(handler(servicer, request, call), latest)
+            except TimeoutError:
+                error, error_id = _cut_off(servicer.engine, call), None
+            except OfctlError as raised:
+                error, error_id = raised, None
+            except Exception as defect:  # noqa: BLE001 - the top of the call's task
+                error, error_id = _defect(defect)
+            if call.request_id:
+                call.told["request_id"] = call.request_id
+            status = status_of(error, context=call.told, error_id=error_id)
+            logger.debug("refused", extra=fields(code=error.code, reason=error.reason, error=error.message))
+            await context.abort(status_code(error), status.message, trailers_of(error, status))
+            raise AssertionError("abort() raises")
+
+    return method
+
+
+async def _within(awaitable: Awaitable[Response], latest: float) -> Response:
+    """Await until `latest`; raises TimeoutError only for that, never one that came from inside."""
+    scope = asyncio.timeout_at(latest)
+    try:
+        async with scope:
+            try:
+                return await awaitable
+            except TimeoutError as inner:
+                raise RuntimeError("a wait inside the call ran out of time unseen") from inner
+    except TimeoutError:
+        assert scope.expired()
+        raise
+
+
+def _cut_off(engine: PlugEngine, call: Call) -> OfctlError:
+    """Return the error for a call whose deadline passed without the engine's own answer."""
+    outcome = Outcome.UNKNOWN
+    if call.request_id:
+        try:
+            outcome = engine.request(call.request_id).outcome
+        except NotFound:
+            logger.debug("no record of a request that was cut off", extra=fields(request=call.request_id))
+    return DeadlineExceeded(
+        "the deadline passed before the work was done; ask for the outcome with GetPort and the request_id",
+        metadata={"outcome": outcome.name},
+    )
+
+
+def _defect(defect: Exception) -> tuple[OfctlError, str]:
+    error_id = uuid.uuid4().hex[:12]
+    logger.error("unexpected error %s", error_id, exc_info=defect)
+    return OfctlError(f"unexpected error {error_id}; the agent's log has it under that id"), error_id

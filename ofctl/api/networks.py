@@ -1,0 +1,79 @@
+"""NetworkService and HostService."""
+
+# ruff: noqa: N802 - the methods have the names of the contract
+
+from __future__ import annotations
+
+from ofctl.api import paging
+from ofctl.api.calls import Call, Door, answers
+from ofctl.api.convert import host_to_proto, network_from_proto, network_to_proto
+from ofctl.engine.contract import PlugEngine
+from ofctl.errors import InvalidField, NotFound
+from ofctl.log import bound
+from ofctl.model.ids import NetworkId, identifier
+from ofctl.v1 import host_pb2, host_pb2_grpc, network_pb2, network_pb2_grpc
+
+
+class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
+    """Declare and ask for networks."""
+
+    def __init__(self, engine: PlugEngine, door: Door) -> None:
+        self.engine = engine
+        self.door = door
+
+    @answers
+    async def ApplyNetwork(
+        self, request: network_pb2.ApplyNetworkRequest, call: Call
+    ) -> network_pb2.ApplyNetworkResponse:
+        if not request.HasField("network"):
+            raise InvalidField("network", "is missing; describe the network")
+        network = network_from_proto(request.network)
+        with bound(network=network.network_id):
+            applied = await self.engine.apply_network(network, deadline=call.deadline)
+        return network_pb2.ApplyNetworkResponse(network=network_to_proto(applied.network))
+
+    @answers
+    async def DeleteNetwork(
+        self, request: network_pb2.DeleteNetworkRequest, call: Call
+    ) -> network_pb2.DeleteNetworkResponse:
+        network_id = NetworkId(identifier(request.network_id, "network_id"))
+        with bound(network=network_id):
+            await self.engine.delete_network(network_id, deadline=call.deadline)
+        return network_pb2.DeleteNetworkResponse()
+
+    @answers
+    async def GetNetwork(self, request: network_pb2.GetNetworkRequest, call: Call) -> network_pb2.GetNetworkResponse:
+        del call
+        found = self.engine.network(NetworkId(identifier(request.network_id, "network_id")))
+        return network_pb2.GetNetworkResponse(network=network_to_proto(found.network))
+
+    @answers
+    async def ListNetworks(
+        self, request: network_pb2.ListNetworksRequest, call: Call
+    ) -> network_pb2.ListNetworksResponse:
+        del call
+        page, next_token = paging.page_of(
+            self.engine.networks(),
+            lambda numbered: (numbered.network.network_id,),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return network_pb2.ListNetworksResponse(
+            networks=[network_to_proto(numbered.network) for numbered in page], next_page_token=next_token
+        )
+
+
+class HostServicer(host_pb2_grpc.HostServiceServicer):
+    """Tell what this host is."""
+
+    def __init__(self, engine: PlugEngine, door: Door) -> None:
+        self.engine = engine
+        self.door = door
+
+    @answers
+    async def GetHost(self, request: host_pb2.GetHostRequest, call: Call) -> host_pb2.GetHostResponse:
+        del call
+        own = self.engine.host_id
+        if request.host_id and identifier(request.host_id, "host_id") != own:
+            raise NotFound(f"host_id: this agent serves host {own!r}, not {request.host_id!r}", subject="host_id")
+        return host_pb2.GetHostResponse(host=host_to_proto(self.engine.host()))

@@ -1,0 +1,206 @@
+"""PortService."""
+
+# ruff: noqa: N802 - the methods have the names of the contract
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from ofctl.api import paging
+from ofctl.api.calls import Call, Door, answers
+from ofctl.api.convert import port_to_proto, record_to_proto, spec_from_proto
+from ofctl.api.enums import LEVELS, PORT_STATES
+from ofctl.api.status import in_ports
+from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest
+from ofctl.errors import InvalidField, NotFound, NotSupported, OfctlError
+from ofctl.log import bound
+from ofctl.model.confirmation import BUILT_LEVELS, Level, RequestRecord
+from ofctl.model.ids import HostId, PortId, RequestId, identifier
+from ofctl.model.port import PortSpec
+from ofctl.model.vif import PluggedPort
+from ofctl.v1 import port_pb2, port_pb2_grpc
+
+MAX_PORTS_OF_A_GUEST = 64
+
+
+class PortServicer(port_pb2_grpc.PortServiceServicer):
+    """Plug, unplug and ask. Decorated methods answer gRPC calls; see `answers`."""
+
+    def __init__(self, engine: PlugEngine, door: Door) -> None:
+        self.engine = engine
+        self.door = door
+
+    @answers
+    async def PlugPort(self, request: port_pb2.PlugPortRequest, call: Call) -> port_pb2.PlugPortResponse:
+        if not request.HasField("port"):
+            raise InvalidField("port", "is missing; describe the port")
+        call.request_id = _request_id(request.request_id)
+        level = _level(request.level)
+        spec = spec_from_proto(request.port, host_id=self.engine.host_id)
+        ports = await self._plug((spec,), level, call, validate_only=request.validate_only)
+        return port_pb2.PlugPortResponse(port=port_to_proto(ports[0]), request_id=call.request_id)
+
+    @answers
+    async def PlugPorts(self, request: port_pb2.PlugPortsRequest, call: Call) -> port_pb2.PlugPortsResponse:
+        call.request_id = _request_id(request.request_id)
+        level = _level(request.level)
+        specs = self._specs(request.ports)
+        try:
+            ports = await self._plug(specs, level, call, validate_only=request.validate_only)
+        except OfctlError as error:
+            raise in_ports(error, _guilty(specs, error)) from error
+        return port_pb2.PlugPortsResponse(ports=[port_to_proto(port) for port in ports], request_id=call.request_id)
+
+    async def _plug(
+        self, specs: tuple[PortSpec, ...], level: Level, call: Call, *, validate_only: bool
+    ) -> tuple[PluggedPort, ...]:
+        with bound(request=call.request_id, port=",".join(spec.port_id for spec in specs)):
+            return await self.engine.plug(
+                PlugRequest(
+                    specs=specs,
+                    request_id=call.request_id,
+                    level=level,
+                    principal=call.caller.principal,
+                    admin=call.caller.admin,
+                    deadline=call.deadline,
+                    validate_only=validate_only,
+                )
+            )
+
+    def _specs(self, messages: Sequence[port_pb2.PortSpec]) -> tuple[PortSpec, ...]:
+        if not 1 <= len(messages) <= MAX_PORTS_OF_A_GUEST:
+            raise InvalidField("ports", f"has {len(messages)} entries; 1 to {MAX_PORTS_OF_A_GUEST} are allowed")
+        specs: list[PortSpec] = []
+        for number, message in enumerate(messages):
+            try:
+                spec = spec_from_proto(message, host_id=self.engine.host_id)
+            except OfctlError as error:
+                raise in_ports(error, number) from error
+            if any(spec.port_id == other.port_id for other in specs):
+                raise InvalidField(f"ports[{number}].port_id", f"{spec.port_id!r} is given twice")
+            if specs and spec.host_id != specs[0].host_id:
+                raise InvalidField(f"ports[{number}].host_id", "is another host than that of ports[0]")
+            specs.append(spec)
+        return tuple(specs)
+
+    @answers
+    async def UnplugPort(self, request: port_pb2.UnplugPortRequest, call: Call) -> port_pb2.UnplugPortResponse:
+        identifier(request.port_id, "port_id")
+        with bound(port=request.port_id):
+            await self.engine.unplug(
+                UnplugRequest(
+                    port_id=PortId(request.port_id),
+                    host_id=self._host(request.host_id),
+                    principal=call.caller.principal,
+                    admin=call.caller.admin,
+                    deadline=call.deadline,
+                    force=request.force,
+                )
+            )
+        return port_pb2.UnplugPortResponse()
+
+    @answers
+    async def GetPort(self, request: port_pb2.GetPortRequest, call: Call) -> port_pb2.GetPortResponse:
+        del call
+        record: RequestRecord | None
+        port: PluggedPort | None
+        match request.WhichOneof("key"):
+            case "port_id":
+                identifier(request.port_id, "port_id")
+                port = self.engine.port(PortId(request.port_id), self._host(request.host_id))
+                record = self._record(port.binding.request_id)
+            case "request_id":
+                identifier(request.request_id, "request_id")
+                record = self.engine.request(RequestId(request.request_id))
+                port = self._port(record.port_id, record.host_id)
+            case None:
+                raise InvalidField("port_id", "is missing, and so is request_id; give one of them")
+        return port_pb2.GetPortResponse(
+            port=port_to_proto(port) if port else None, request=record_to_proto(record) if record else None
+        )
+
+    @answers
+    async def ListPorts(self, request: port_pb2.ListPortsRequest, call: Call) -> port_pb2.ListPortsResponse:
+        del call
+        filters = (request.network_id, request.project_id, request.device_id, request.host_id)
+        state = PORT_STATES.model(request.state, "state") if request.state else None
+        rows = [
+            port
+            for port in self.engine.ports()
+            if _matches(port.binding.spec, filters) and (state is None or port.binding.state is state)
+        ]
+        page, next_token = paging.page_of(
+            rows,
+            lambda port: (port.binding.port_id, port.binding.spec.host_id),
+            size=request.page_size,
+            token=request.page_token,
+            filters=(*filters, str(request.state)),
+        )
+        return port_pb2.ListPortsResponse(ports=[port_to_proto(port) for port in page], next_page_token=next_token)
+
+    @answers
+    async def UpdatePort(self, request: port_pb2.UpdatePortRequest, call: Call) -> port_pb2.UpdatePortResponse:
+        del request, call
+        raise _not_built("UpdatePort", "unplug the port and plug it as it should be")
+
+    @answers
+    async def ActivatePort(self, request: port_pb2.ActivatePortRequest, call: Call) -> port_pb2.ActivatePortResponse:
+        del request, call
+        raise _not_built("ActivatePort", "every binding is ACTIVE")
+
+    @answers
+    async def VerifyPort(self, request: port_pb2.VerifyPortRequest, call: Call) -> port_pb2.VerifyPortResponse:
+        del request, call
+        raise _not_built("VerifyPort", "repeat PlugPort with the same spec, which returns fresh evidence")
+
+    @answers
+    async def WatchPorts(  # type: ignore[override]  # it never gets to stream
+        self, request: port_pb2.WatchPortsRequest, call: Call
+    ) -> None:
+        del request, call
+        raise _not_built("WatchPorts", "poll ListPorts")
+
+    def _host(self, host_id: str) -> HostId:
+        return HostId(identifier(host_id, "host_id")) if host_id else self.engine.host_id
+
+    def _port(self, port_id: PortId, host_id: HostId) -> PluggedPort | None:
+        try:
+            return self.engine.port(port_id, host_id)
+        except NotFound:
+            return None
+
+    def _record(self, request_id: RequestId) -> RequestRecord | None:
+        try:
+            return self.engine.request(request_id)
+        except NotFound:
+            return None
+
+
+def _request_id(text: str) -> RequestId:
+    return RequestId(identifier(text, "request_id") if text else str(uuid.uuid4()))
+
+
+def _level(number: int) -> Level:
+    level = LEVELS.model(number, "level", default=Level.DATAPATH)
+    if level not in BUILT_LEVELS:
+        built = ", ".join(one.name for one in BUILT_LEVELS)
+        raise NotSupported(f"level: {level.name} is reserved and not built yet; use one of {built}", subject="level")
+    return level
+
+
+def _not_built(call: str, instead: str) -> NotSupported:
+    return NotSupported(f"{call} is reserved and not built yet; {instead}", subject=call)
+
+
+def _matches(spec: PortSpec, filters: tuple[str, ...]) -> bool:
+    values = (spec.network_id, spec.project_id, spec.device_id, spec.host_id)
+    return all(wanted in ("", value) for wanted, value in zip(filters, values, strict=True))
+
+
+def _guilty(specs: tuple[PortSpec, ...], error: OfctlError) -> int | None:
+    """Return the number of the port that the error is about, which its metadata names; None if nobody can tell."""
+    if len(specs) == 1:
+        return 0
+    named = error.metadata.get("port_id")
+    return next((number for number, spec in enumerate(specs) if spec.port_id == named), None)
