@@ -42,7 +42,7 @@ class Inventory:
         self.host_id = host_id
         self.max_ports = max_ports
         self._device_prefix = device_prefix
-        self._physical_networks = physical_networks
+        self.physical_networks = physical_networks
         self._networks: dict[NetworkId, NumberedNetwork] = {}
         self._specs: dict[Key, PortSpec] = {}
         self._claims: dict[Key, tuple[Claim, ...]] = {}
@@ -144,7 +144,7 @@ class Inventory:
                 reason="CAPACITY",
                 subject=self.host_id,
             )
-        if network.physical_network is not None and network.physical_network not in self._physical_networks:
+        if network.physical_network is not None and network.physical_network not in self.physical_networks:
             raise Refused(
                 f"host {self.host_id!r} has no uplink for physical network {network.physical_network!r}; "
                 "map it in [agent] physical_networks",

@@ -3,8 +3,9 @@
 A plug walks down from ADMISSION to CONFIRMED. Whatever fails on the way down, the walk back up undoes in reverse
 order what may have been done: flows leave the switch before the ofport is released (the next port may get the same
 number), the row leaves OVSDB before the device goes, and the intent is forgotten last. An unplug enters the walk back
-at WITHDRAWAL. A switch that goes away sends the walk down back to ATTACHMENT, since the ofport may be another one
-afterwards; the walk back up never fails, it only waits and tries again.
+at REVOCATION, which makes durable that the port is not wanted any more. A switch that goes away sends the walk down
+back to ATTACHMENT, since the ofport may be another one afterwards; the walk back up never fails, it only waits and
+tries again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Stage(enum.Enum):
     READBACK = "readback"
     RECORD = "record"
     CONFIRMED = "confirmed"
+    REVOCATION = "revocation"
     WITHDRAWAL = "withdrawal"
     DETACHMENT = "detachment"
     DEVICE_REMOVAL = "device_removal"
@@ -40,6 +42,8 @@ class Event(enum.Enum):
     """Refused, broken, out of time, cancelled or overtaken by an unplug."""
     SWITCH_LOST = "switch_lost"
     """The connection to the switch or to its database went; what was in flight may or may not be done."""
+    RETRY = "retry"
+    """Failed, and the request said KEEP_TRYING."""
 
 
 DOWN = (
@@ -53,7 +57,7 @@ DOWN = (
     Stage.RECORD,
     Stage.CONFIRMED,
 )
-UP = (Stage.WITHDRAWAL, Stage.DETACHMENT, Stage.DEVICE_REMOVAL, Stage.OBLIVION, Stage.ABSENT)
+UP = (Stage.REVOCATION, Stage.WITHDRAWAL, Stage.DETACHMENT, Stage.DEVICE_REMOVAL, Stage.OBLIVION, Stage.ABSENT)
 TERMINAL = frozenset({Stage.CONFIRMED, Stage.ABSENT})
 
 TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
@@ -72,12 +76,13 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.FLOWS, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.DATAPATH, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.READBACK, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    **{(stage, Event.RETRY): Stage.DEVICE for stage in DOWN[2:-1]},
     **{(stage, event): stage for stage in UP[:-1] for event in (Event.FAILED, Event.SWITCH_LOST)},
 }
 
 
-def following(stage: Stage, event: Event) -> Stage:
-    """Return the stage after `event`. A lost switch where the table has no row of its own is a failure."""
+def next_stage(stage: Stage, event: Event) -> Stage:
+    """Return the stage after `event`. An event for which the table has no row in this stage is a failure."""
     target = TRANSITIONS.get((stage, event))
     return target if target is not None else TRANSITIONS[stage, Event.FAILED]
 

@@ -1,0 +1,268 @@
+"""One host's drivers, and what each stage of a plug does with them.
+
+A chassis is one switch database, one owned bridge, one device factory. An agent on the host has one, over unix
+sockets; a central agent has many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from dataclasses import dataclass, field
+
+from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
+from ofctl.engine.inventory import Key
+from ofctl.errors import DriverError, Unavailable
+from ofctl.model.confirmation import Confirmation, Level, StageTiming
+from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork
+from ofctl.model.network import IpInterface, Network, NumberedNetwork
+from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, VmConsumer
+from ofctl.model.vif import DatapathType, VifDetails
+from ofctl.netlink.devices import Devices
+from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
+from ofctl.openflow.switch import Receipt, Switch
+from ofctl.openflow.wire import flow_digest, group_image
+from ofctl.ovsdb.intents import NewBinding
+from ofctl.ovsdb.switch import SwitchDatabase
+from ofctl.ovsdb.values import Attachment
+from ofctl.pipeline.tables import port_cookie
+
+
+@dataclass
+class PortWork:
+    """One port of an operation, and what the stages have found out about it so far."""
+
+    spec: PortSpec
+    """Admitted: MAC address and MTU are set."""
+    device: DeviceName
+    network: NumberedNetwork
+    existed: bool
+    """The port was plugged before this operation, which so must not remove it."""
+    draft: NewBinding | None = None
+    """What becomes the binding; None if it is there already."""
+    binding: Binding | None = None
+    state: DeviceState | None = None
+    fresh: bool = False
+    """The device was made by this operation and the switch has not seen it yet."""
+    ofport: OfPort | None = None
+    receipt: Receipt | None = None
+    flows: tuple[int, str] = (0, "")
+    """How many, and their digest."""
+    timings: list[StageTiming] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        return (self.spec.port_id, self.spec.host_id)
+
+    @property
+    def present(self) -> Binding:
+        """The binding; only from the stage on that makes it durable."""
+        assert self.binding is not None
+        return self.binding
+
+
+class Chassis:
+    """Does for one port what a stage demands. Every method may raise a class of `ofctl.errors`."""
+
+    def __init__(
+        self,
+        *,
+        bridge: str,
+        datapath_type: DatapathType,
+        devices: Devices,
+        database: SwitchDatabase,
+        switch: Switch,
+        tables: FlowTables,
+    ) -> None:
+        self.bridge = bridge
+        self.datapath_type = datapath_type
+        self.devices = devices
+        self.database = database
+        self.switch = switch
+        self.tables = tables
+        self.uplink_problems: dict[PhysicalNetwork, str] = {}
+        """Why a physical network has no uplink, in a sentence."""
+        self._database_event = asyncio.Event()
+
+    @property
+    def checksum_offload_must_be_off(self) -> bool:
+        """The userspace datapath passes on checksums that a device was to fill in and nobody does."""
+        return self.datapath_type is DatapathType.NETDEV
+
+    async def wait_ready(self, *, deadline: float) -> None:
+        """Return when switch and database take changes. Raises Unavailable at `deadline`."""
+        unsubscribe = self.database.subscribe(lambda _: self._database_event.set())
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._database_problem() is not None:
+                    self._database_event.clear()
+                    await self._database_event.wait()
+        except TimeoutError:
+            problem = self._database_problem()
+            if problem is not None:
+                raise problem from None
+        finally:
+            unsubscribe()
+        await self.tables.wait_resynced(deadline=deadline)
+
+    def check_ready(self) -> None:
+        """Raise the Unavailable that says what is missing now, if anything is."""
+        problem = self._database_problem() or (None if self.tables.resynced else self.tables.unavailable())
+        if problem is not None:
+            raise problem
+
+    def _database_problem(self) -> Unavailable | None:
+        if not self.database.connected:
+            return Unavailable(
+                "the switch's database is not connected; try again", reason="OVSDB_DISCONNECTED", retry_after_ms=500
+            )
+        if not self.database.locked:
+            return Unavailable(
+                "another agent holds the lock of this host and owns its bridge",
+                reason="NOT_LOCKED",
+                retry_after_ms=2000,
+            )
+        return None
+
+    # On the way down
+
+    async def make_device(self, work: PortWork, *, deadline: float) -> None:
+        """Make the TAP or the veth pair, or bring it to what the spec says."""
+        ensured = await self._ensure(work, deadline)
+        work.state = ensured.state
+        work.fresh = work.fresh or ensured.created
+
+    async def _ensure(self, work: PortWork, deadline: float) -> Ensured:
+        binding, consumer = work.present, work.spec.consumer
+        if isinstance(consumer, VmConsumer):
+            tap = TapSpec(
+                device=binding.device,
+                port_id=binding.port_id,
+                mtu=binding.mtu,
+                mac=tap_mac(binding.mac_address),
+                owner_uid=consumer.owner_uid,
+                owner_gid=consumer.owner_gid,
+                multi_queue=consumer.multi_queue,
+                checksum_offload_off=self.checksum_offload_must_be_off,
+            )
+            return await self.devices.ensure_tap(tap, deadline=deadline)
+        return await self.devices.ensure_veth(self._veth(binding, consumer, work.network.network), deadline=deadline)
+
+    def _veth(self, binding: Binding, consumer: NamespaceConsumer, network: Network) -> VethSpec:
+        return VethSpec(
+            device=binding.device,
+            port_id=binding.port_id,
+            mtu=binding.mtu,
+            netns_path=consumer.netns_path,
+            peer_name=consumer.interface_name,
+            peer_mac=binding.mac_address,
+            addresses=consumer.addresses or _addresses_in(network, binding.spec),
+            routes=consumer.routes,
+            checksum_offload_off=self.checksum_offload_must_be_off,
+            netns_field=f"port.{'container' if consumer.container else 'namespace'}.netns_path",
+        )
+
+    async def attach(self, work: PortWork, *, deadline: float) -> None:
+        """Make the device a port of the bridge; find its ofport."""
+        binding = work.present
+        attachment = Attachment(
+            device=binding.device,
+            bridge=self.bridge,
+            port_id=binding.port_id,
+            mac_address=binding.mac_address,
+            host_id=binding.spec.host_id,
+            device_id=binding.spec.device_id,
+        )
+        attached = await self.database.attach(attachment, fresh=work.fresh, deadline=deadline)
+        work.fresh = False
+        work.ofport = attached.ofport
+
+    async def install_flows(self, work: PortWork, *, deadline: float) -> None:
+        """Put the port's flows and its flood bucket in the switch, with this wave's others."""
+        assert work.ofport is not None
+        place = PortPlace.of(work.present, work.network.index)
+        work.receipt = await self.tables.apply(PutPort(place, work.ofport), deadline=deadline)
+        work.flows = flow_digest(self.tables.flows_of(place.index).flows)
+
+    async def settle(self, *, deadline: float) -> None:
+        """Wait until nothing cached in the datapath forwards by the tables of before."""
+        await self.tables.settle(deadline=deadline)
+
+    async def read_back(self, work: PortWork, *, deadline: float) -> None:
+        """Dump the port's flows by their cookie and its flood group, and compare with what is desired."""
+        index = work.present.numbers.index
+        dumped = await self.switch.dump_flows(cookie=port_cookie(index), deadline=deadline)
+        if flow_digest(dumped) != work.flows:
+            raise DriverError(
+                f"the switch has {len(dumped)} flows of port {work.spec.port_id!r} that differ from the "
+                f"{work.flows[0]} that it confirmed",
+                reason="READBACK_DIFFERS",
+            )
+        for group in self.tables.flood_group_of(index).groups:
+            present = await self.switch.dump_groups(group_id=group.group_id, deadline=deadline)
+            # Neighbours come and go meanwhile; what must be there is this port's own bucket.
+            wanted = dict(group_image(group).buckets).get(index)
+            if wanted is None or not any(dict(image.buckets).get(index) == wanted for image in present):
+                raise DriverError(
+                    f"flood group {group.group_id} lacks the bucket of port {work.spec.port_id!r}",
+                    reason="READBACK_DIFFERS",
+                )
+
+    def evidence(self, work: PortWork, level: Level, *, at_ms: int) -> Confirmation:
+        """Return what was shown for a port whose stages are done."""
+        assert work.state is not None and work.ofport is not None and work.receipt is not None
+        assert self.switch.dpid is not None
+        return Confirmation(
+            level=level,
+            stages=tuple(work.timings),
+            ifindex=work.state.ifindex,
+            ofport=work.ofport,
+            dpid=self.switch.dpid,
+            connection_generation=work.receipt.generation,
+            bundle_id=work.receipt.bundle_id,
+            barrier_xid=work.receipt.barrier_xid,
+            flow_count=work.flows[0],
+            flow_digest=work.flows[1],
+            confirmed_at_ms=at_ms,
+        )
+
+    # On the way back up
+
+    async def withdraw_flows(self, work: PortWork, *, deadline: float) -> None:
+        """Take the port's flows out, and wait until nothing cached sends to its ofport any more."""
+        await self.tables.apply(DropPort(work.present.numbers.index), deadline=deadline)
+        await self.tables.settle(deadline=deadline)
+
+    async def detach(self, work: PortWork, *, deadline: float) -> None:
+        """Take the port off the bridge."""
+        await self.database.detach(work.device, deadline=deadline)
+
+    async def remove_device(self, work: PortWork, *, deadline: float) -> None:
+        """Remove the device if it is this port's."""
+        await self.devices.remove(work.device, port_id=work.spec.port_id, deadline=deadline)
+
+    def vif(self, binding: Binding) -> VifDetails:
+        """Return what compute does with a binding."""
+        consumer = binding.spec.consumer
+        inside = consumer if isinstance(consumer, NamespaceConsumer) else None
+        return VifDetails(
+            vif_type=binding.spec.vif_type,
+            bridge=self.bridge,
+            device=binding.device,
+            mtu=binding.mtu,
+            mac_address=binding.mac_address,
+            datapath_type=self.datapath_type,
+            checksum_offload_must_be_off=self.checksum_offload_must_be_off,
+            peer_device=inside.interface_name if inside else None,
+            netns_path=inside.netns_path if inside else "",
+        )
+
+
+def _addresses_in(network: Network, spec: PortSpec) -> tuple[IpInterface, ...]:
+    """Return the fixed addresses with the prefix length of their subnets."""
+    found = []
+    for address in spec.fixed_ips:
+        subnet = network.subnet_of(address)
+        assert subnet is not None
+        found.append(ipaddress.ip_interface(f"{address}/{subnet.cidr.prefixlen}"))
+    return tuple(found)

@@ -1,0 +1,339 @@
+"""One plug or unplug of one or several ports, all or nothing: the task that walks the table of stages.
+
+The ports of an operation go through each stage side by side, and what they share (one OVSDB transaction, one bundle,
+one wait for the revalidators) is shared with every other operation that is there at that moment.
+
+A stage is never torn off in the middle: an abort is looked at between two stages, so that the walk back up starts
+when nothing of the walk down is under way any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.clock import Clock
+from ofctl.engine.stages import DOWN, TERMINAL, Event, Stage, next_stage
+from ofctl.errors import Aborted, Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.log import bound, fields
+from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
+from ofctl.model.port import PortState, Recovery
+from ofctl.ovsdb.intents import IntentStore
+
+logger = logging.getLogger(__name__)
+
+ROLLBACK_SHARE = 0.2
+"""Part of a call's time that is kept for rolling back, so that the reply can say "absent, verified"."""
+ROLLBACK_RESERVE_MAX_S = 1.0
+UNCHANGED = "UNCHANGED"
+"""In the metadata of an error: the ports were there before the call, and nothing of them was removed."""
+ATTEMPT_S = 5.0
+"""Deadline of one attempt of a stage that nobody waits for; it is tried again until it succeeds."""
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 2.0
+
+
+@dataclass
+class Operation:
+    """A walk from `stage` to a terminal stage. Create it, keep the task of `run()`, and `wait()` for it."""
+
+    chassis: Chassis
+    store: IntentStore
+    clock: Clock
+    members: tuple[PortWork, ...]
+    stage: Stage
+    level: Level = Level.DATAPATH
+    forward_deadline: float | None = None
+    """Instant of the loop's clock after which the walk down turns round; None: never."""
+    record: RequestRecord | None = None
+    persistent: bool = False
+    """Nobody asked for it now: it is tried again until it succeeds, whatever the recovery policy of the ports."""
+    waiters: int = 0
+    failure: OfctlError | None = None
+    """Why the walk turned round, or why the last attempt of a KEEP_TRYING plug failed."""
+    _abort: OfctlError | None = None
+    _backoff_s: float = BACKOFF_FIRST_S
+    _failed_once: asyncio.Event = field(default_factory=asyncio.Event)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def created(self) -> tuple[PortWork, ...]:
+        """The ports that this operation made, and so may unmake."""
+        return tuple(member for member in self.members if not member.existed)
+
+    @property
+    def confirmed(self) -> bool:
+        return self.stage is Stage.CONFIRMED
+
+    @property
+    def finished(self) -> bool:
+        return self._finished.is_set()
+
+    @property
+    def keeps_trying(self) -> bool:
+        return self.persistent or all(member.spec.recovery is Recovery.KEEP_TRYING for member in self.members)
+
+    def abort(self, error: OfctlError) -> None:
+        """Turn the walk round at the next stage, for `error`; without effect on the walk back up."""
+        self._abort = self._abort or error
+
+    def extend(self, deadline: float) -> None:
+        """Let a caller with a later deadline join."""
+        if self.forward_deadline is not None:
+            self.forward_deadline = max(self.forward_deadline, forward_deadline(deadline))
+
+    async def wait_finished(self, deadline: float) -> None:
+        """Return when a terminal stage is reached, or raise DeadlineExceeded."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._finished.wait()
+        except TimeoutError:
+            raise self._out_of_time() from None
+
+    async def wait_confirmed(self, deadline: float) -> None:
+        """Return when the ports are confirmed; raise what went wrong, with the outcome in its metadata.
+
+        If nobody waits any more before the ports are confirmed, the operation is aborted.
+        """
+        self.waiters += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._verdict()
+        except TimeoutError:
+            if self.failure is None:
+                raise self._out_of_time() from None
+        except asyncio.CancelledError:
+            if self.waiters == 1 and not self.keeps_trying:
+                self.abort(Cancelled("the caller went away before the port was confirmed"))
+            raise
+        finally:
+            self.waiters -= 1
+        if self.failure is not None and not self.confirmed:
+            raise self._with_outcome(self.failure)
+
+    async def _verdict(self) -> None:
+        watched = self._failed_once if self.keeps_trying else self._finished
+        waits = {asyncio.ensure_future(event.wait()) for event in (watched, self._finished)}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _out_of_time(self) -> OfctlError:
+        return self._with_outcome(
+            DeadlineExceeded(
+                f"stage {self.stage.value} was not over in time; ask GetPort by request_id for the outcome",
+                stage=self.stage.value,
+            )
+        )
+
+    def _with_outcome(self, error: OfctlError) -> OfctlError:
+        if self.stage is Stage.ABSENT:
+            outcome = Outcome.ABSENT.name if self.created else UNCHANGED
+        else:
+            outcome = Outcome.UNKNOWN.name
+        error.metadata.setdefault("outcome", outcome)
+        return error
+
+    async def run(self) -> None:
+        """Walk until a terminal stage is reached. Cancelled only when the agent stops: the intent tells the rest."""
+        names = ",".join(member.spec.port_id for member in self.members)
+        with bound(port=names, request=self.record.request_id if self.record else None):
+            try:
+                while self.stage not in TERMINAL:
+                    with bound(stage=self.stage.value):
+                        event = await self._step()
+                    self.stage = next_stage(self.stage, event)
+            finally:
+                self._finished.set()
+            self._log_end()
+
+    def _log_end(self) -> None:
+        if self.confirmed:
+            spent = {f"{each.stage}_us": each.duration_us for each in self.members[0].timings}
+            logger.info("confirmed", extra=fields(level=self.level.name, **spent))
+        else:
+            logger.info("absent", extra=fields(reason=self.failure.reason if self.failure else None))
+
+    async def _step(self) -> Event:
+        """Run the handler of the present stage and return what happened; no OfctlError leaves here."""
+        handler = _HANDLERS[self.stage]
+        down = self.stage in DOWN
+        begun = self.clock.monotonic()
+        try:
+            if down:
+                self._check_turn()
+            await handler(self, self._deadline(down=down))
+        except (Unavailable, OutcomeUnknown) as error:
+            logger.warning("switch lost: %s", error)
+            return await self._switch_lost(error, down=down)
+        except OfctlError as error:
+            return await self._failed(error, down=down)
+        duration_us = int((self.clock.monotonic() - begun) * 1e6)
+        for member in self.members:
+            member.timings.append(StageTiming(stage=self.stage.value, duration_us=duration_us))
+        self._backoff_s = BACKOFF_FIRST_S
+        return Event.DONE
+
+    def _deadline(self, *, down: bool) -> float:
+        attempt = self.clock.monotonic() + ATTEMPT_S
+        return self.forward_deadline if down and self.forward_deadline is not None else attempt
+
+    def _check_turn(self) -> None:
+        if self._abort is not None:
+            raise self._abort
+        if self.forward_deadline is not None and self.clock.monotonic() >= self.forward_deadline:
+            raise DeadlineExceeded(f"no time was left for stage {self.stage.value}", stage=self.stage.value)
+
+    async def _switch_lost(self, error: OfctlError, *, down: bool) -> Event:
+        """Wait until the switch is back, at most until the deadline."""
+        if self.stage in (Stage.INTENT, Stage.RECORD):
+            return await self._failed(error, down=down)
+        try:
+            if down:
+                self._check_turn()
+            await self.chassis.wait_ready(deadline=self._deadline(down=down))
+            await self._back_off()
+        except OfctlError as late:
+            late.__cause__ = error
+            return await self._failed(late if isinstance(late, Aborted | Cancelled) else error, down=down)
+        return Event.SWITCH_LOST
+
+    async def _failed(self, error: OfctlError, *, down: bool) -> Event:
+        error.stage = error.stage or self.stage.value
+        logger.warning("failed: %s", error, extra=fields(reason=error.reason))
+        if not down:
+            await self._back_off()
+            return Event.FAILED
+        self.failure = error
+        self._failed_once.set()
+        if self.keeps_trying and self._abort is None and self.stage not in (Stage.ADMISSION, Stage.INTENT):
+            self.forward_deadline = None
+            await self._back_off()
+            return Event.RETRY
+        return Event.FAILED
+
+    async def _back_off(self) -> None:
+        await asyncio.sleep(self._backoff_s)
+        self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
+
+    # The stages on the way down
+
+    async def _write_intent(self, deadline: float) -> None:
+        new = self.created
+        if not new:
+            return
+        assert self.record is not None
+        bindings = await self.store.add_bindings(
+            [member.draft for member in new if member.draft is not None], self.record, deadline=deadline
+        )
+        for member, binding in zip(new, bindings, strict=True):
+            member.binding = binding
+
+    async def _make_devices(self, deadline: float) -> None:
+        await self._each(self.chassis.make_device, deadline)
+
+    async def _attach(self, deadline: float) -> None:
+        await self._each(self.chassis.attach, deadline)
+
+    async def _install_flows(self, deadline: float) -> None:
+        await self._each(self.chassis.install_flows, deadline)
+
+    async def _settle_datapath(self, deadline: float) -> None:
+        if self.level >= Level.DATAPATH:
+            await self.chassis.settle(deadline=deadline)
+
+    async def _read_back(self, deadline: float) -> None:
+        if self.level >= Level.READBACK:
+            await self._each(self.chassis.read_back, deadline)
+
+    async def _write_confirmation(self, deadline: float) -> None:
+        now_ms = self.clock.wall_ms()
+        for member in self.members:
+            confirmation = self.chassis.evidence(member, self.level, at_ms=now_ms)
+            binding = member.present
+            if binding.state is not PortState.ACTIVE:
+                binding = binding.in_state(PortState.ACTIVE, "", at_ms=now_ms)
+            member.binding = replace(binding, confirmation=confirmation)
+        if self.record is not None:
+            self.record = replace(self.record, outcome=Outcome.CONFIRMED, reason="", message="", at_ms=now_ms)
+        await self.store.update_bindings([member.present for member in self.members], self.record, deadline=deadline)
+
+    # The stages on the way back up
+
+    async def _revoke_intent(self, deadline: float) -> None:
+        now_ms = self.clock.wall_ms()
+        for member in self.members:
+            member.binding = member.present.in_state(PortState.REMOVING, "UNPLUGGED", at_ms=now_ms)
+        await self.store.update_bindings([member.present for member in self.members], None, deadline=deadline)
+
+    async def _withdraw_flows(self, deadline: float) -> None:
+        await self._each_created(self.chassis.withdraw_flows, deadline)
+
+    async def _detach(self, deadline: float) -> None:
+        await self._each_created(self.chassis.detach, deadline)
+
+    async def _remove_devices(self, deadline: float) -> None:
+        await self._each_created(self.chassis.remove_device, deadline)
+
+    async def _forget(self, deadline: float) -> None:
+        keys = [member.key for member in self.created]
+        if self.record is not None and keys:
+            self.record = replace(
+                self.record,
+                outcome=Outcome.ABSENT,
+                reason=self.failure.reason if self.failure else "",
+                message=self.failure.message if self.failure else "",
+                at_ms=self.clock.wall_ms(),
+            )
+        if keys:
+            await self.store.remove_bindings(keys, self.record, deadline=deadline)
+
+    async def _each(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
+        await _all([_call(act, member, deadline) for member in self.members])
+
+    async def _each_created(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
+        await _all([_call(act, member, deadline) for member in self.created if member.binding is not None])
+
+
+async def _call(act: Callable[..., Awaitable[None]], member: PortWork, deadline: float) -> None:
+    await act(member, deadline=deadline)
+
+
+async def _all(calls: list[Coroutine[Any, Any, None]]) -> None:
+    """Await all calls; then raise the first error, if any: nothing of a stage is left running behind it."""
+    if len(calls) == 1:
+        await calls[0]
+        return
+    errors = [error for error in await asyncio.gather(*calls, return_exceptions=True) if error is not None]
+    # An error of one port is what the caller wants to hear of; that its neighbours lost the switch meanwhile is not.
+    errors.sort(key=lambda error: isinstance(error, Unavailable | OutcomeUnknown | NotFound))
+    if errors:
+        raise errors[0]
+
+
+def forward_deadline(deadline: float, now: float | None = None) -> float:
+    """Return until when a call that must be answered at `deadline` may walk down."""
+    now = asyncio.get_running_loop().time() if now is None else now
+    return deadline - min(ROLLBACK_RESERVE_MAX_S, max(0.0, deadline - now) * ROLLBACK_SHARE)
+
+
+_HANDLERS: dict[Stage, Callable[[Operation, float], Awaitable[None]]] = {
+    Stage.INTENT: Operation._write_intent,
+    Stage.DEVICE: Operation._make_devices,
+    Stage.ATTACHMENT: Operation._attach,
+    Stage.FLOWS: Operation._install_flows,
+    Stage.DATAPATH: Operation._settle_datapath,
+    Stage.READBACK: Operation._read_back,
+    Stage.RECORD: Operation._write_confirmation,
+    Stage.REVOCATION: Operation._revoke_intent,
+    Stage.WITHDRAWAL: Operation._withdraw_flows,
+    Stage.DETACHMENT: Operation._detach,
+    Stage.DEVICE_REMOVAL: Operation._remove_devices,
+    Stage.OBLIVION: Operation._forget,
+}

@@ -1,0 +1,249 @@
+"""From a dead host to a serving engine: connect, own the bridge, restore every intent, resync, then mend.
+
+The order is the guarantee: the intents come as one complete reply, devices and rows of all of them are made sure of,
+and only then the OpenFlow channel connects, so that the first resync compares with the complete desired state and
+removes nothing that somebody still wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofctl.engine.chassis import Chassis
+from ofctl.engine.clock import Clock, SystemClock
+from ofctl.engine.flow_tables import FlowTables, PortPlace
+from ofctl.engine.host_engine import HostEngine
+from ofctl.engine.inventory import Inventory
+from ofctl.engine.stages import Stage
+from ofctl.errors import Aborted, NotFound, OfctlError, Unavailable
+from ofctl.log import bound, fields
+from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
+from ofctl.model.port import Binding, PortState, Recovery
+from ofctl.model.vif import DatapathType
+from ofctl.netlink.devices import Devices
+from ofctl.openflow.revalidation import Revalidators
+from ofctl.openflow.switch import Switch
+from ofctl.ovsdb.intents import IntentStore
+from ofctl.ovsdb.switch import SwitchDatabase
+from ofctl.ovsdb.values import BridgeSpec, LockAcquired, SwitchEvent, UplinkSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """What the composition root knows of the host. Times in seconds."""
+
+    host_id: HostId
+    bridge: DeviceName
+    datapath_type: DatapathType | None
+    """None: system if the kernel has it, else netdev."""
+    physical_networks: Mapping[PhysicalNetwork, DeviceName]
+    device_prefix: str
+    max_ports: int
+    switch_connection: str
+    rundir: Path
+    intents_connection: str
+    max_requests: int
+    start_timeout_s: float
+    echo_interval_s: float
+    reconnect_max_s: float
+    switch_timeout_s: float
+
+
+class Host:
+    """Everything that one host's engine stands on. `open_host` returns it started."""
+
+    def __init__(self, options: HostOptions, *, on_ready: Callable[[bool], None], clock: Clock | None = None) -> None:
+        """`on_ready` is called in the loop whenever the host becomes able, or unable, to plug."""
+        self.options = options
+        self.clock = clock or SystemClock()
+        self.devices = Devices(options.host_id)
+        self.database = SwitchDatabase(options.switch_connection, host_id=options.host_id)
+        self.store = IntentStore(
+            options.intents_connection, host_id=options.host_id, request_limit=options.max_requests
+        )
+        self.switch = Switch(
+            options.bridge,
+            options.rundir / f"{options.bridge}.mgmt",
+            max_backoff_s=options.reconnect_max_s,
+            echo_interval_s=options.echo_interval_s,
+        )
+        self.inventory = Inventory(
+            options.host_id,
+            max_ports=options.max_ports,
+            device_prefix=options.device_prefix,
+            physical_networks=options.physical_networks,
+        )
+        self._on_ready = on_ready
+        self._serving = False
+        self._uplink_problems: dict[PhysicalNetwork, str] = {}
+        self._engine: HostEngine | None = None
+        self._tables: FlowTables | None = None
+
+    @property
+    def engine(self) -> HostEngine:
+        """The engine, after `start`."""
+        assert self._engine is not None
+        return self._engine
+
+    async def start(self) -> None:
+        """Bring the host to where it plugs. Raises what forbids it; call `close` then all the same."""
+        deadline = self.clock.monotonic() + self.options.start_timeout_s
+        intents = await self.store.start(deadline=deadline)
+        await self.database.start(deadline=deadline)
+        await self._wait_locked(deadline)
+        bridge = await self.database.ensure_bridge(
+            BridgeSpec(name=self.options.bridge, datapath_type=self.options.datapath_type), deadline=deadline
+        )
+        for device in self.database.foreign_ports(self.options.bridge):
+            logger.warning("a port on our bridge is not ours; it is left alone", extra=fields(device=device))
+        tables = self._tables = FlowTables(
+            self.switch,
+            Revalidators(self.options.rundir, self.switch),
+            uplinks=await self._attach_uplinks(deadline),
+            timeout_s=self.options.switch_timeout_s,
+            on_resync=self._resync_changed,
+        )
+        chassis = Chassis(
+            bridge=self.options.bridge,
+            datapath_type=bridge.datapath_type,
+            devices=self.devices,
+            database=self.database,
+            switch=self.switch,
+            tables=tables,
+        )
+        chassis.uplink_problems.update(self._uplink_problems)
+        engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
+        for network in intents.networks:
+            self.inventory.put_network(network)
+        engine.adopt(intents.bindings, intents.requests)
+        wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
+        await self._remove_leftovers(intents.bindings, deadline)
+        await self._restore(engine, wanted, deadline)
+        tables.preload(
+            intents.networks,
+            (PortPlace.of(binding, self.inventory.network(binding.network_id).index) for binding in intents.bindings),
+        )
+        await tables.start()
+        await tables.wait_resynced(deadline=deadline)
+        self.database.subscribe(self._database_changed)
+        self._finish_interrupted(engine, intents.bindings)
+        self._serving = True
+        self._on_ready(True)
+
+    async def close(self) -> None:
+        """Stop in reverse order; the switch goes on forwarding."""
+        if self._engine is not None:
+            await self._engine.close()
+        if self._tables is not None:
+            await self._tables.close()
+        await self.devices.close()
+        await self.database.close()
+        await self.store.close()
+
+    def _resync_changed(self, resynced: bool) -> None:
+        if self._serving:
+            self._on_ready(resynced)
+
+    def _database_changed(self, event: SwitchEvent) -> None:
+        self.engine.watch(event)
+
+    async def _wait_locked(self, deadline: float) -> None:
+        locked = asyncio.Event()
+
+        def look(event: SwitchEvent) -> None:
+            if isinstance(event, LockAcquired):
+                locked.set()
+
+        unsubscribe = self.database.subscribe(look)
+        try:
+            async with asyncio.timeout_at(deadline):
+                if not self.database.locked:
+                    await locked.wait()
+        except TimeoutError:
+            raise Unavailable(
+                f"another agent owns host {self.options.host_id!r}: it holds the lock in the switch's database",
+                reason="NOT_LOCKED",
+            ) from None
+        finally:
+            unsubscribe()
+
+    async def _attach_uplinks(self, deadline: float) -> dict[PhysicalNetwork, DeviceName]:
+        """Attach each uplink that may be one; note why another may not: the host serves its other networks."""
+        attached = {}
+        for physical_network, device in self.options.physical_networks.items():
+            try:
+                is_bridge = self.database.bridge(device) is not None
+                if not is_bridge:
+                    reason = await self.devices.carries_host_traffic(device, deadline=deadline)
+                    if reason is not None:
+                        self._refuse_uplink(physical_network, f"{device} is the host's own: {reason}")
+                        continue
+                spec = UplinkSpec(
+                    physical_network=physical_network,
+                    bridge=self.options.bridge,
+                    devices=() if is_bridge else (device,),
+                    peer_bridge=device if is_bridge else "",
+                )
+                attached[physical_network] = (await self.database.attach_uplink(spec, deadline=deadline)).device
+            except OfctlError as error:
+                self._refuse_uplink(physical_network, error.message)
+        for physical_network in self.database.uplinks().keys() - self.options.physical_networks.keys():
+            await self.database.detach_uplink(physical_network, deadline=deadline)
+        return attached
+
+    def _refuse_uplink(self, physical_network: PhysicalNetwork, problem: str) -> None:
+        self._uplink_problems[physical_network] = problem
+        logger.error("no uplink for %s: %s", physical_network, problem)
+
+    async def _remove_leftovers(self, bindings: tuple[Binding, ...], deadline: float) -> None:
+        """Remove our rows and devices that no intent names, rows first."""
+        known = {binding.device for binding in bindings}
+        rows = [
+            state.device
+            for state in self.database.interfaces().values()
+            if state.ours and state.port_id is not None and state.device not in known
+        ]
+        await asyncio.gather(*(self.database.detach(device, deadline=deadline) for device in rows))
+        leftovers = [state for state in await self.devices.owned(deadline=deadline) if state.device not in known]
+        await asyncio.gather(
+            *(self.devices.remove(state.device, port_id=None, deadline=deadline) for state in leftovers)
+        )
+        if rows or leftovers:
+            logger.warning("removed leftovers", extra=fields(rows=len(rows), devices=len(leftovers)))
+
+    async def _restore(self, engine: HostEngine, bindings: list[Binding], deadline: float) -> None:
+        """Make sure of device and row of every port that was plugged, all side by side; name those that fail."""
+        await asyncio.gather(*(self._restore_port(engine, binding, deadline) for binding in bindings))
+
+    async def _restore_port(self, engine: HostEngine, binding: Binding, deadline: float) -> None:
+        key = (binding.port_id, binding.spec.host_id)
+        with bound(port=binding.port_id, stage="restore"):
+            try:
+                work = engine.work_on(binding, existed=True)
+                await engine.chassis.make_device(work, deadline=deadline)
+                await engine.chassis.attach(work, deadline=deadline)
+            except (OfctlError, NotFound) as error:
+                logger.error("a port cannot be restored: %s", error, extra=fields(reason=error.reason))
+                engine.set_state(key, PortState.DOWN, error.reason)
+            else:
+                if binding.state is not PortState.ACTIVE:
+                    engine.set_state(key, PortState.ACTIVE, "")
+
+    def _finish_interrupted(self, engine: HostEngine, bindings: tuple[Binding, ...]) -> None:
+        """Finish what was in flight when the last agent died: as the recovery policy of its request says."""
+        for binding in bindings:
+            if binding.state is PortState.BUILD and binding.spec.recovery is Recovery.KEEP_TRYING:
+                operation = engine.operation((engine.work_on(binding, existed=False),), Stage.DEVICE, persistent=True)
+            elif binding.state in (PortState.BUILD, PortState.REMOVING):
+                operation = engine.operation((engine.work_on(binding, existed=False),), Stage.REVOCATION)
+                operation.failure = Aborted("the agent was restarted during the call", reason="AGENT_RESTARTED")
+            else:
+                continue
+            operation.record = engine.unfinished_request(binding.request_id)
+            engine.begin(operation)
