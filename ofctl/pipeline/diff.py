@@ -196,9 +196,9 @@ def diff_images(
     """Return the difference between a complete dump of the switch and what must be there.
 
     Contents are opaque: all that counts is whether they compare equal, so that no dumped flow needs parsing. What is
-    not desired is deleted, except guest apps' flows and groups, and the flows in `ignored_tables`, the dynamic ones; of those, the
-    ones are deleted that were learned for networks that are gone. `desired` must be complete: nothing is swept on a
-    part of the intents.
+    not desired is deleted, except guest apps' flows and groups. In `ignored_tables`, the dynamic ones, only what was
+    learned for networks that are gone is deleted. `desired_flows` and `desired_groups` must be complete: nothing is
+    swept on a part of the intents.
     """
     ignored = frozenset(ignored_tables)
     added: list[Flow] = []
