@@ -1,0 +1,112 @@
+"""The agent, the composition root: configuration to wired objects, to a process that serves until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from ofctl import __version__
+from ofctl.api.server import ApiServer
+from ofctl.config import load
+from ofctl.engine.startup import Host, HostOptions
+from ofctl.errors import DriverError, OfctlError
+from ofctl.log import configure, fields
+from ofctl.model.vif import DatapathType
+from ofctl.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EXIT_REFUSED = 2
+"""The configuration or the state of the host must be changed first."""
+EXIT_UNAVAILABLE = 3
+"""Something that the agent needs does not answer: starting it again may help."""
+STOP_GRACE_S = 2.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit status. Logs go to standard error."""
+    try:
+        settings = load(sys.argv[1:] if argv is None else argv)
+    except OfctlError as error:
+        print(f"ofctl-agent: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return EXIT_REFUSED
+    configure(log_format=settings.agent.log_format, level=settings.agent.log_level)
+    try:
+        check_nothing_is_patched()
+        asyncio.run(_serve(settings))
+    except OfctlError as error:
+        logger.error("cannot serve: %s", error, extra=fields(reason=error.reason))
+        return EXIT_UNAVAILABLE if error.retryable else EXIT_REFUSED
+    return 0
+
+
+def check_nothing_is_patched() -> None:
+    """Raise DriverError if a library has put green threads in the place of the standard library.
+
+    os-ken and python-ovs import eventlet where it is installed; that is harmless as long as nobody patches: a patched
+    `select` or `threading` would freeze gRPC and the database threads.
+    """
+    patcher = sys.modules.get("eventlet.patcher")
+    patched = sorted(getattr(patcher, "already_patched", {})) if patcher is not None else []
+    if patched:
+        raise DriverError(f"eventlet has patched {', '.join(patched)}; unset what asks for it", reason="MONKEY_PATCHED")
+    hub = sys.modules.get("os_ken.lib.hub")
+    if hub is not None and hub.HUB_TYPE != "native":
+        raise DriverError("os-ken runs on the eventlet hub; unset OSKEN_HUB_TYPE", reason="MONKEY_PATCHED")
+
+
+def host_options(settings: Settings) -> HostOptions:
+    """Return what the engine is to know of the configuration."""
+    agent, ovsdb, openflow, database = settings.agent, settings.ovsdb, settings.openflow, settings.database
+    return HostOptions(
+        host_id=agent.host_id,
+        bridge=agent.bridge,
+        datapath_type=None if ovsdb.datapath_type == "auto" else DatapathType(ovsdb.datapath_type),
+        physical_networks=agent.physical_networks,
+        device_prefix=agent.device_prefix,
+        max_ports=agent.max_ports,
+        switch_connection=ovsdb.connection,
+        rundir=ovsdb.rundir,
+        intents_connection=database.connection,
+        max_requests=database.max_requests,
+        start_timeout_s=max(ovsdb.timeout_s, database.timeout_s, openflow.timeout_s) * 3,
+        echo_interval_s=openflow.echo_interval_s,
+        reconnect_max_s=openflow.reconnect_max_s,
+        switch_timeout_s=openflow.timeout_s,
+    )
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    api: ApiServer | None = None
+
+    def ready_changed(ready: bool) -> None:
+        if api is not None:
+            api.set_serving(ready)
+
+    host = Host(host_options(settings), on_ready=ready_changed)
+    try:
+        await host.start()
+        api = ApiServer(
+            host.engine,
+            settings.grpc,
+            admin_uids=settings.agent.admin_uids,
+            default_timeout_s=settings.agent.plug_timeout_s,
+        )
+        await api.start()
+        api.set_serving(not host.engine.host().not_ready)
+        logger.info(
+            "serving",
+            extra=fields(version=__version__, host=host.engine.host_id, ports=len(host.engine.bindings())),
+        )
+        await stop.wait()
+        logger.info("stopping; the switch goes on forwarding")
+    finally:
+        if api is not None:
+            await api.stop(STOP_GRACE_S)
+        await host.close()
