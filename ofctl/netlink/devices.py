@@ -6,12 +6,33 @@ kill -9 anywhere leaves nothing that we would later take for a foreign device.
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 
+from ofctl.errors import DeviceError
 from ofctl.model.ids import DeviceName, HostId, PortId
-from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec
+from ofctl.netlink.links import Links, undo_deadline
+from ofctl.netlink.mark import OwnerMark
+from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
+from ofctl.netlink.taps import ensure_tap, is_held
+from ofctl.netlink.traffic import host_traffic
+from ofctl.netlink.veths import ensure_veth
+from ofctl.netlink.worker import Worker
+
+__all__ = ["DeviceState", "Devices", "Ensured", "TapSpec", "VethSpec", "tap_mac"]
 
 TUN_PATH = "/dev/net/tun"
+
+
+class _Removal:
+    """A device that waits to be removed. `epoch` counts the `ensure` calls before it."""
+
+    def __init__(self, device: DeviceName, mark: OwnerMark | None, epoch: int) -> None:
+        self.device = device
+        self.mark = mark
+        self.epoch = epoch
+        self.wanted = True
+        self.done = False
 
 
 class Devices:
@@ -28,6 +49,11 @@ class Devices:
     def __init__(self, host_id: HostId, *, tun_path: str = TUN_PATH) -> None:
         self.host_id = host_id
         self.tun_path = tun_path
+        self._links = Links()
+        self._worker = Worker("ofctl-netlink")
+        self._removals: deque[_Removal] = deque()
+        self._epoch = 0
+        self._closed = False
 
     async def __aenter__(self) -> Devices:
         return self
@@ -47,7 +73,14 @@ class Devices:
         of another port) or DEVICE_HELD (must be made anew, and somebody has it open); DeviceError (metadata `errno`)
         when the kernel refuses; DeadlineExceeded.
         """
-        raise NotImplementedError
+        self._epoch += 1
+        mark = OwnerMark.of(self.host_id, spec.port_id)
+        return await self._worker.run(
+            lambda until: ensure_tap(self._links, spec, mark, tun_path=self.tun_path, deadline=until),
+            doing=f"make the TAP {spec.device}",
+            deadline=deadline,
+            undo=self._undo,
+        )
 
     async def ensure_veth(self, spec: VethSpec, *, deadline: float) -> Ensured:
         """Return when the pair exists as in `spec`, both ends and the namespace's loopback up, addresses usable.
@@ -58,7 +91,14 @@ class Devices:
         Raises InvalidField if the path is no network namespace; Refused with reason NETNS_IS_HOST (it is our own),
         DEVICE_FOREIGN, DEVICE_IN_USE, PEER_NAME_TAKEN or ROUTE_CONFLICT; DeviceError; DeadlineExceeded.
         """
-        raise NotImplementedError
+        self._epoch += 1
+        mark = OwnerMark.of(self.host_id, spec.port_id)
+        return await self._worker.run(
+            lambda until: ensure_veth(self._links, spec, mark, deadline=until),
+            doing=f"make the veth pair {spec.device}",
+            deadline=deadline,
+            undo=self._undo,
+        )
 
     async def remove(self, device: DeviceName, *, port_id: PortId | None, deadline: float) -> None:
         """Return when no device of that name bears our mark for this port; idempotent.
@@ -67,11 +107,21 @@ class Devices:
         this host (a leftover whose mark holds only a hash). Whether somebody holds the TAP open is not asked.
         Removals that wait at the same time go in one request: each costs the kernel about as much as all (16 ms).
         """
-        raise NotImplementedError
+        mark = None if port_id is None else OwnerMark.of(self.host_id, port_id)
+        removal = _Removal(device, mark, self._epoch)
+        self._removals.append(removal)
+        try:
+            await self._worker.run(
+                lambda until: self._remove_waiting(removal, until), doing=f"remove {device}", deadline=deadline
+            )
+        finally:
+            removal.wanted = False
 
     async def state(self, device: DeviceName, *, deadline: float) -> DeviceState | None:
         """Return the device as it is now, whoever owns it; None if there is none."""
-        raise NotImplementedError
+        return await self._worker.run(
+            lambda until: self._links.find(device, until), doing=f"look at {device}", deadline=deadline
+        )
 
     async def is_held(self, device: DeviceName, *, deadline: float) -> bool:
         """Tell whether somebody has the TAP open. False for no device and for other kinds.
@@ -79,11 +129,13 @@ class Devices:
         The kernel puts the carrier of a TAP on with the first opener and off with the last (drivers/net/tun.c,
         tun_attach and __tun_detach); with multi-queue the number of queues is asked as well.
         """
-        raise NotImplementedError
+        state = await self.state(device, deadline=deadline)
+        return state is not None and is_held(state)
 
     async def owned(self, *, deadline: float) -> tuple[DeviceState, ...]:
         """Return every device here that bears our mark for a port of this host, leftovers included, by ifindex."""
-        raise NotImplementedError
+        states = await self._worker.run(self._links.all, doing="list the devices", deadline=deadline)
+        return tuple(state for state in states if state.mark is not None and state.mark.is_of_host(self.host_id))
 
     async def carries_host_traffic(self, nic: str, *, deadline: float) -> str | None:
         """Return why `nic` must not become an uplink of the switch, or None if nothing of the host uses it.
@@ -91,8 +143,49 @@ class Devices:
         It has an address (IPv6 link-local apart) or a default route, or a device that is stacked on it (VLAN,
         bridge, bond) has. Raises NotFound if there is no such device.
         """
-        raise NotImplementedError
+        return await self._worker.run(
+            lambda until: host_traffic(self._links, nic, until),
+            doing=f"look for the host's traffic on {nic}",
+            deadline=deadline,
+        )
 
     async def close(self) -> None:
         """Wait for the call that runs, close the sockets, end the thread. Safe to call again."""
-        raise NotImplementedError
+        if not self._closed:
+            self._closed = True
+            await self._worker.close(self._links.close)
+
+    def _undo(self, ensured: Ensured) -> None:
+        if ensured.created:
+            self._links.delete([ensured.state], undo_deadline())
+
+    def _remove_waiting(self, removal: _Removal, deadline: float) -> None:
+        """Remove the device of `removal` together with all that wait, but none that a later `ensure` may make."""
+        if not removal.done:
+            batch = [removal]
+            while self._removals and self._removals[0].epoch <= removal.epoch:
+                other = self._removals.popleft()
+                if other is not removal and other.wanted:
+                    batch.append(other)
+            self._remove(batch, deadline)
+
+    def _remove(self, batch: list[_Removal], deadline: float) -> None:
+        """Delete what the batch means and see that it is gone. After an error each tries again by itself."""
+        doomed = [state for each in batch if (state := self._doomed(each, deadline)) is not None]
+        self._links.delete(doomed, deadline)
+        for each in batch:
+            if self._doomed(each, deadline) is not None:
+                raise DeviceError(
+                    f"the kernel deleted {each.device}, and it is there again",
+                    subject=each.device,
+                    metadata={"errno": "EEXIST", "device": each.device},
+                )
+        for each in batch:
+            each.done = True
+
+    def _doomed(self, removal: _Removal, deadline: float) -> DeviceState | None:
+        state = self._links.find(removal.device, deadline)
+        if state is None or state.mark is None:
+            return None
+        ours = state.mark.is_of_host(self.host_id) if removal.mark is None else state.mark == removal.mark
+        return state if ours else None

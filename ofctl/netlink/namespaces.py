@@ -1,0 +1,106 @@
+"""Other network namespaces: is it one, is it ours, and a socket inside of it (network_namespaces(7), setns(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ofctl.errors import InvalidField, Refused
+from ofctl.netlink.kernel import refused
+from ofctl.netlink.rtnl import RouteSocket
+
+OWN_NETNS = "/proc/thread-self/ns/net"
+CLONE_NEWNET = 0x40000000
+_NS_GET_NSTYPE = 0xB703
+_libc = ctypes.CDLL(None, use_errno=True)
+_NOT_A_PATH = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist: a part of the path is no directory",
+    errno.ELOOP: "is a loop of symbolic links",
+    errno.ENAMETOOLONG: "is too long for a path",
+    errno.ENXIO: "is no network namespace",
+    errno.ENODEV: "is no network namespace",
+    errno.ESRCH: "does not exist: that process has ended",
+}
+
+
+@contextmanager
+def open_netns(path: str, *, field: str, subject: str) -> Iterator[int]:
+    """Give a descriptor of the network namespace at `path`, which keeps it alive; close it at the end.
+
+    Raises InvalidField if there is no network namespace, Refused if it is the calling thread's own.
+    """
+    try:
+        fd = _open_regular(path, field)
+    except OSError as error:
+        if error.errno in _NOT_A_PATH:
+            raise InvalidField(field, f"{path} {_NOT_A_PATH[error.errno]}", reason="NO_NETNS") from error
+        raise refused(f"open the network namespace {path}", error, subject=subject) from error
+    try:
+        _check_is_netns(fd, path, field)
+        there, here = os.fstat(fd), os.stat(OWN_NETNS)
+        if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+            raise Refused(
+                f"{path} is the network namespace of the switch itself; give the consumer one of its own",
+                reason="NETNS_IS_HOST",
+                subject=subject,
+            )
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def socket_in(netns: int) -> RouteSocket:
+    """Return a route netlink socket in a namespace. Raises OSError.
+
+    A thread of its own enters the namespace, makes the socket, which stays there, and ends: no other thread moves.
+    """
+    made: list[RouteSocket | OSError] = []
+
+    def enter() -> None:
+        try:
+            _enter(netns)
+            made.append(RouteSocket())
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=enter, name="ofctl-netns", daemon=True)
+    thread.start()
+    thread.join()
+    result = made[0]
+    if isinstance(result, OSError):
+        raise result
+    return result
+
+
+def _open_regular(path: str, field: str) -> int:
+    """Open a regular file, as those of namespaces are. To open a FIFO may block, and to open a device may do things."""
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InvalidField(field, f"{path} is no network namespace", reason="NO_NETNS")
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
+
+
+def _enter(netns: int) -> None:
+    """Move the calling thread into a namespace. (os.setns came with Python 3.12.)"""
+    if _libc.setns(netns, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _check_is_netns(fd: int, path: str, field: str) -> None:
+    try:
+        kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError as error:
+        raise InvalidField(field, f"{path} is no network namespace", reason="NO_NETNS") from error
+    if kind != CLONE_NEWNET:
+        raise InvalidField(field, f"{path} is a namespace, but not one of the network", reason="NO_NETNS")
