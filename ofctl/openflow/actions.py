@@ -1,0 +1,162 @@
+"""Actions and instructions on the wire, in the form in which OVS dumps them (ovs-actions(7))."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from ofctl.openflow import oxm
+from ofctl.pipeline.fields import IN_PORT, VLAN_VID, Field, RegisterSlice
+from ofctl.pipeline.flow import (
+    Action,
+    Learn,
+    LearnLoad,
+    LearnMatch,
+    Output,
+    OutputRegister,
+    PopVlan,
+    PushVlan,
+    Resubmit,
+    SetField,
+    Table,
+    ToGroup,
+)
+
+NICIRA = 0x00002320
+OFPAT_OUTPUT = 0
+OFPAT_PUSH_VLAN = 17
+OFPAT_POP_VLAN = 18
+OFPAT_GROUP = 22
+OFPAT_SET_FIELD = 25
+OFPAT_EXPERIMENTER = 0xFFFF
+NXAST_RESUBMIT_TABLE = 14
+NXAST_OUTPUT_REG = 15
+NXAST_LEARN2 = 45
+OFPIT_GOTO_TABLE = 1
+OFPIT_APPLY_ACTIONS = 4
+OFPCML_NO_BUFFER = 0xFFFF
+NXM_IN_PORT_RESUBMIT = 0xFFF8
+LEARN_FROM_CONSTANT = 1 << 13
+LEARN_INTO_LOAD = 1 << 11
+LEARN_VLAN_BITS = 12
+"""As a source or target of learn, OVS's vlan_vid has 12 bits: the bit that says "tagged" cannot be learned."""
+
+_pack_output = struct.Struct("!HHIH6x").pack
+_pack_group = struct.Struct("!HHI").pack
+_pack_push_vlan = struct.Struct("!HHH2x").pack
+_pack_set_field = struct.Struct("!HH").pack
+_pack_resubmit = struct.Struct("!HHIHHB3x").pack
+_pack_output_reg = struct.Struct("!HHIHHIH6x").pack
+_pack_learn = struct.Struct("!HHIHHHHQHBxHHIHxx").pack
+_pack_apply = struct.Struct("!HH4x").pack
+_pack_goto = struct.Struct("!HHB3x").pack
+_POP_VLAN = struct.pack("!HH4x", OFPAT_POP_VLAN, 8)
+
+
+def _output(action: Output) -> bytes:
+    return _pack_output(OFPAT_OUTPUT, 16, action.port, OFPCML_NO_BUFFER)
+
+
+def _output_register(action: OutputRegister) -> bytes:
+    ofs_nbits = action.source.start << 6 | action.source.bits - 1
+    register = oxm.REGISTER_BARE[action.source.register]
+    return _pack_output_reg(OFPAT_EXPERIMENTER, 24, NICIRA, NXAST_OUTPUT_REG, ofs_nbits, register, OFPCML_NO_BUFFER)
+
+
+def _group(action: ToGroup) -> bytes:
+    return _pack_group(OFPAT_GROUP, 8, action.group_id)
+
+
+def _set_field(action: SetField) -> bytes:
+    content = oxm.set_field_bytes(action.field, action.value)
+    padding = -(4 + len(content)) % 8
+    return _pack_set_field(OFPAT_SET_FIELD, 4 + len(content) + padding) + content + bytes(padding)
+
+
+def _push_vlan(action: PushVlan) -> bytes:
+    return _pack_push_vlan(OFPAT_PUSH_VLAN, 8, action.ethertype)
+
+
+def _pop_vlan(_: PopVlan) -> bytes:
+    return _POP_VLAN
+
+
+def _resubmit(action: Resubmit) -> bytes:
+    return _pack_resubmit(
+        OFPAT_EXPERIMENTER, 16, NICIRA, NXAST_RESUBMIT_TABLE, NXM_IN_PORT_RESUBMIT, action.table.number
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _learn(action: Learn) -> bytes:
+    specs = [_learn_match(match) for match in action.matches]
+    specs += [_learn_load(load) for load in action.loads]
+    body = b"".join(specs)
+    padding = -(40 + len(body)) % 8
+    fixed = _pack_learn(
+        OFPAT_EXPERIMENTER,
+        40 + len(body) + padding,
+        NICIRA,
+        NXAST_LEARN2,
+        action.idle_timeout_s,
+        action.hard_timeout_s,
+        action.priority,
+        action.cookie,
+        0,
+        action.table.number,
+        0,
+        0,
+        action.limit,
+        0,
+    )
+    return fixed + body + bytes(padding)
+
+
+def _learn_match(match: LearnMatch) -> bytes:
+    bits = LEARN_VLAN_BITS if match.field.name == VLAN_VID.name else match.field.bits
+    return struct.pack("!H", bits) + _subfield(match.source, bits) + _subfield(match.field, bits)
+
+
+def _learn_load(load: LearnLoad) -> bytes:
+    bits = load.target.bits
+    if isinstance(load.source, int):
+        constant = load.source.to_bytes(2 * ((bits + 15) // 16), "big")
+        return struct.pack("!H", LEARN_FROM_CONSTANT | LEARN_INTO_LOAD | bits) + constant + _subfield(load.target, bits)
+    return struct.pack("!H", LEARN_INTO_LOAD | bits) + _subfield(load.source, bits) + _subfield(load.target, bits)
+
+
+def _subfield(field: Field | RegisterSlice, bits: int) -> bytes:
+    """Return NXM header and offset of a field's lowest `bits` bits."""
+    if isinstance(field, RegisterSlice):
+        return struct.pack("!IH", oxm.REGISTER_BARE[field.register], field.start)
+    if field.name == IN_PORT.name and bits <= 16:
+        return struct.pack("!IH", oxm.IN_PORT_NXM, 0)
+    return struct.pack("!IH", oxm.WIRE_FIELDS[field.name].nxm, 0)
+
+
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    Output: _output,
+    OutputRegister: _output_register,
+    ToGroup: _group,
+    SetField: _set_field,
+    PushVlan: _push_vlan,
+    PopVlan: _pop_vlan,
+    Resubmit: _resubmit,
+    Learn: _learn,
+}
+
+
+def action_list(actions: tuple[Action, ...]) -> bytes:
+    """Return the actions one after the other, each padded to eight bytes."""
+    return b"".join([_ENCODERS[type(action)](action) for action in actions])
+
+
+def instructions(actions: tuple[Action, ...], goto: Table | None) -> bytes:
+    """Return apply_actions (left out if empty: OVS drops it) and goto_table, in OVS's order."""
+    if not actions:
+        return _pack_goto(OFPIT_GOTO_TABLE, 8, goto.number) if goto is not None else b""
+    listed = action_list(actions)
+    content = _pack_apply(OFPIT_APPLY_ACTIONS, 8 + len(listed)) + listed
+    return content + _pack_goto(OFPIT_GOTO_TABLE, 8, goto.number) if goto is not None else content
