@@ -26,10 +26,10 @@ from ofctl.openflow.images import GroupImage
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Connected, Disconnected, DumpedFlow, Receipt, Switch
 from ofctl.openflow.wire import flow_image, group_image
+from ofctl.pipeline.changes import FlowKey
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import Observed, Resync, diff_images
-from ofctl.pipeline.flow import Cookie, FlowSet, GroupId
-from ofctl.pipeline.tables import TABLES
+from ofctl.pipeline.flow import Cookie, Flow, FlowSet, Group, GroupId
 from ofctl.pipeline.world import Uplink, World, WorldPort
 
 logger = logging.getLogger(__name__)
@@ -360,13 +360,19 @@ class FlowTables:
         desired = self._compiler.compile_all(world)
         flow_images = [(flow, flow_image(flow)) for flow in desired.flows]
         group_images = [(group, group_image(group)) for group in desired.groups]
-        return diff_images(
-            {flow.key: Observed(Cookie(flow.cookie), (flow.cookie, flow.content)) for flow in flows},
-            {image.key: (flow, (image.cookie, image.content)) for flow, image in flow_images},
-            {GroupId(group.group_id): (group.group_type, group.buckets) for group in groups},
-            {group.group_id: (group, (image.group_type, image.buckets)) for group, image in group_images},
-            ignored_tables=[table.number for table in TABLES if table.dynamic],
-        )
+        actual_flows: dict[FlowKey, Observed[object]] = {
+            flow.key: Observed(Cookie(flow.cookie), flow.content) for flow in flows
+        }
+        desired_flows: dict[FlowKey, tuple[Flow, object]] = {
+            image.key: (flow, image.content) for flow, image in flow_images
+        }
+        actual_groups: dict[GroupId, object] = {
+            GroupId(group.group_id): (group.group_type, group.buckets) for group in groups
+        }
+        desired_groups: dict[GroupId, tuple[Group, object]] = {
+            group.group_id: (group, (image.group_type, image.buckets)) for group, image in group_images
+        }
+        return diff_images(actual_flows, desired_flows, actual_groups, desired_groups)
 
     def _with_present_ofports(self, ofports: Mapping[DeviceName, OfPort]) -> World:
         """Return the desired world with the ofports of this connection; a port that has none is left out."""
