@@ -1,0 +1,84 @@
+"""Python client of ofctl, sync and asyncio. It needs grpc and protobuf alone, and no switch.
+
+    from ofctl.client import Client, Network, PortSpec, Subnet, VmConsumer
+
+    with Client() as ofctl:
+        ofctl.apply_network(Network(network_id="blue", subnets=[Subnet(cidr="192.0.2.0/24")]))
+        port = ofctl.plug(PortSpec(port_id="web-1", network_id="blue", fixed_ips=["192.0.2.7"], vm=VmConsumer()))
+        print(port.vif_details.device_name, "is port", port.confirmation.ofport, "of the switch")
+        ofctl.unplug("web-1")
+
+Requests and replies are the messages of the contract (protos/ofctl/v1), errors are in `ofctl.client.errors`.
+"""
+
+from ofctl.client.aio import AsyncClient
+from ofctl.client.channel import DEFAULT_TARGET, Tls
+from ofctl.client.errors import (
+    Aborted,
+    AlreadyExists,
+    ApiError,
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+)
+from ofctl.client.sync import Client
+from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome, RequestOutcome
+from ofctl.v1.host_pb2 import Host
+from ofctl.v1.network_pb2 import Network, NetworkType, Subnet
+from ofctl.v1.port_pb2 import (
+    GetPortResponse,
+    NamespaceConsumer,
+    Port,
+    PortSpec,
+    PortState,
+    Recovery,
+    Route,
+    VmConsumer,
+)
+from ofctl.v1.vif_pb2 import DatapathType, VifDetails, VifType
+
+__all__ = [
+    "DEFAULT_TARGET",
+    "Aborted",
+    "AlreadyExists",
+    "ApiError",
+    "AsyncClient",
+    "Cancelled",
+    "Client",
+    "Confirmation",
+    "ConfirmationLevel",
+    "DatapathType",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "GetPortResponse",
+    "Host",
+    "Internal",
+    "InvalidArgument",
+    "NamespaceConsumer",
+    "Network",
+    "NetworkType",
+    "NotFound",
+    "Outcome",
+    "PermissionDenied",
+    "Port",
+    "PortSpec",
+    "PortState",
+    "Recovery",
+    "RequestOutcome",
+    "ResourceExhausted",
+    "Route",
+    "Subnet",
+    "Tls",
+    "Unavailable",
+    "Unimplemented",
+    "VifDetails",
+    "VifType",
+    "VmConsumer",
+]
