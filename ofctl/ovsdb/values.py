@@ -38,15 +38,23 @@ class BridgeState:
     datapath_type: DatapathType
     fail_mode: str
     protocols: tuple[str, ...]
+    """Sorted."""
     controllers: tuple[str, ...]
+    """Targets of its OpenFlow controllers, sorted."""
+    other_config: tuple[tuple[str, str], ...]
+    """Sorted by key."""
+    mcast_snooping: bool
+    stp: bool
+    rstp: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """What taking a bridge over changes, or has changed. `changes` are sentences, such as `fail_mode: '' -> 'secure'`."""
+    """What taking a bridge over changes, or has changed."""
 
     bridge: str
     changes: tuple[str, ...]
+    """Sentences, such as `fail_mode: standalone becomes secure`."""
     foreign_ports: tuple[DeviceName, ...]
     """Ports that ofctl did not put there; they stay."""
     applied: bool
@@ -178,5 +186,13 @@ class BridgeChanged:
     state: BridgeState | None
 
 
+@dataclass(frozen=True, slots=True)
+class VersionChanged:
+    """ovs-vswitchd has said what it is."""
+
+    ovs_version: str
+    schema_version: str
+
+
 ConnectionEvent = Connected | Disconnected | LockAcquired | LockLost
-SwitchEvent = ConnectionEvent | InterfaceChanged | BridgeChanged
+SwitchEvent = ConnectionEvent | InterfaceChanged | BridgeChanged | VersionChanged

@@ -1,0 +1,74 @@
+"""Raw operations and values of OVSDB (RFC 7047, section 5), as plain JSON. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ofctl.ovsdb.replica import Json
+
+Value = Any
+
+
+def ovs_set(values: Iterable[Value]) -> Value:
+    """Return a set of atoms."""
+    return ["set", list(values)]
+
+
+def ovs_map(pairs: Mapping[Any, Any]) -> Value:
+    """Return a map of atoms."""
+    return ["map", [[key, value] for key, value in pairs.items()]]
+
+
+def optional(value: Value | None) -> Value:
+    """Return a column of at most one atom."""
+    return ovs_set(() if value is None else (value,))
+
+
+def reference(row: uuid.UUID) -> Value:
+    """Return a reference to a row that is there."""
+    return ["uuid", str(row)]
+
+
+def named(name: str) -> Value:
+    """Return a reference to a row that this transaction inserts under `name`."""
+    return ["named-uuid", name]
+
+
+def row_name(kind: str, identity: str) -> str:
+    """Return a name for an inserted row, an identifier as RFC 7047 wants it, different for each identity."""
+    return f"{kind}_{identity.encode().hex()}"
+
+
+def insert(table: str, row: Json, *, name: str) -> Json:
+    """Insert a row, known as `name` within the transaction."""
+    return {"op": "insert", "table": table, "row": row, "uuid-name": name}
+
+
+def update(table: str, row: uuid.UUID, columns: Json) -> Json:
+    """Set columns of a row."""
+    return {"op": "update", "table": table, "where": [is_row(row)], "row": columns}
+
+
+def delete(table: str, row: uuid.UUID) -> Json:
+    """Delete a row."""
+    return {"op": "delete", "table": table, "where": [is_row(row)]}
+
+
+def mutate(table: str, where: list[Value], *mutations: Value) -> Json:
+    """Change columns in place; each mutation is [column, mutator, value]."""
+    return {"op": "mutate", "table": table, "where": where, "mutations": list(mutations)}
+
+
+def is_row(row: uuid.UUID) -> Value:
+    """Return the condition that is true for one row."""
+    return ["_uuid", "==", reference(row)]
+
+
+def merge(column: str, pairs: Mapping[str, str]) -> tuple[Value, Value]:
+    """Return the mutations that give a map these pairs and leave its other keys alone.
+
+    `insert` alone keeps the old value of a key that is there (RFC 7047, section 5.1), hence the `delete` before it.
+    """
+    return [column, "delete", ovs_set(pairs)], [column, "insert", ovs_map(pairs)]
