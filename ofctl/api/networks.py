@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from ofctl.api import paging
 from ofctl.api.calls import Call, Door, answers
 from ofctl.api.convert import host_to_proto, network_from_proto, network_to_proto
+from ofctl.api.paging import Page, page_of
 from ofctl.engine.contract import PlugEngine
 from ofctl.errors import InvalidField, NotFound
 from ofctl.log import bound
@@ -52,15 +52,13 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
         self, request: network_pb2.ListNetworksRequest, call: Call
     ) -> network_pb2.ListNetworksResponse:
         del call
-        page, next_token = paging.page_of(
+        networks, next_token = page_of(
             self.engine.networks(),
             lambda numbered: (numbered.network.network_id,),
-            size=request.page_size,
-            token=request.page_token,
+            lambda numbered: network_to_proto(numbered.network),
+            Page(request.page_size, request.page_token),
         )
-        return network_pb2.ListNetworksResponse(
-            networks=[network_to_proto(numbered.network) for numbered in page], next_page_token=next_token
-        )
+        return network_pb2.ListNetworksResponse(networks=networks, next_page_token=next_token)
 
 
 class HostServicer(host_pb2_grpc.HostServiceServicer):

@@ -8,31 +8,53 @@ import bisect
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from ofctl.errors import InvalidField
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 2**21
+"""gRPC refuses messages above 4 MiB unless told otherwise; a page with large labels is cut before."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 Key = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which page: how many rows at most, after what token, and the filters that the token must have been given for."""
+
+    size: int
+    token: str
+    filters: Key = ()
+
+
 def page_of(
-    rows: Sequence[T], key: Callable[[T], Key], *, size: int, token: str, filters: Key = ()
-) -> tuple[Sequence[T], str]:
-    """Return the rows of one page and the token of the next, empty if there is none. `rows` are sorted by `key`.
+    rows: Sequence[T], key: Callable[[T], Key], encode: Callable[[T], M], page: Page
+) -> tuple[Sequence[M], str]:
+    """Return the messages of one page and the token of the next, empty if there is none. `rows` are sorted by `key`.
 
     Raises InvalidField for a negative size and for a token that is not of such a listing with these filters.
     """
-    if size < 0:
-        raise InvalidField("page_size", f"is {size}; it must be 0 (for {DEFAULT_PAGE}) to {MAX_PAGE}")
-    size = min(size or DEFAULT_PAGE, MAX_PAGE)
-    start = bisect.bisect_right(rows, _read(token, filters), key=key) if token else 0
-    page = rows[start : start + size]
-    more = start + size < len(rows)
-    return page, _write(key(page[-1]), filters) if more else ""
+    if page.size < 0:
+        raise InvalidField("page_size", f"is {page.size}; it must be 0 (for {DEFAULT_PAGE}) to {MAX_PAGE}")
+    start = bisect.bisect_right(rows, _read(page.token, page.filters), key=key) if page.token else 0
+    end = min(len(rows), start + min(page.size or DEFAULT_PAGE, MAX_PAGE))
+    messages: list[M] = []
+    room = MAX_PAGE_BYTES
+    for row in rows[start:end]:
+        message = encode(row)
+        room -= message.ByteSize()
+        if messages and room < 0:
+            break
+        messages.append(message)
+    more = start + len(messages) < len(rows)
+    return messages, _write(key(rows[start + len(messages) - 1]), page.filters) if more else ""
 
 
 def _write(last: Key, filters: Key) -> str:

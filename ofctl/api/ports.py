@@ -7,10 +7,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from ofctl.api import paging
 from ofctl.api.calls import Call, Door, answers
 from ofctl.api.convert import port_to_proto, record_to_proto, spec_from_proto
 from ofctl.api.enums import LEVELS, PORT_STATES
+from ofctl.api.paging import Page, page_of
 from ofctl.api.status import in_ports
 from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest
 from ofctl.errors import InvalidField, NotFound, NotSupported, OfctlError
@@ -130,14 +130,13 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
             for port in self.engine.ports()
             if _matches(port.binding.spec, filters) and (state is None or port.binding.state is state)
         ]
-        page, next_token = paging.page_of(
+        ports, next_token = page_of(
             rows,
             lambda port: (port.binding.port_id, port.binding.spec.host_id),
-            size=request.page_size,
-            token=request.page_token,
-            filters=(*filters, str(request.state)),
+            port_to_proto,
+            Page(request.page_size, request.page_token, (*filters, str(request.state))),
         )
-        return port_pb2.ListPortsResponse(ports=[port_to_proto(port) for port in page], next_page_token=next_token)
+        return port_pb2.ListPortsResponse(ports=ports, next_page_token=next_token)
 
     @answers
     async def UpdatePort(self, request: port_pb2.UpdatePortRequest, call: Call) -> port_pb2.UpdatePortResponse:
