@@ -25,12 +25,15 @@ class Compiler:
 
     def __init__(self, apps: Iterable[FeatureApp]) -> None:
         self.apps = tuple(apps)
+        names = [app.name for app in self.apps]
+        if len(set(names)) != len(names):
+            raise ValueError(f"an app is given twice: {names}")
         owned = tuple(table for app in self.apps for table in app.tables)
         extra = tuple(table for table in owned if table not in TABLES)
         check_declaration((*TABLES, *extra), REGISTER_SLICES, PATHS)
         for app in self.apps:
             for table in app.tables:
-                if table.owner != app.name or owned.count(table) > 1:
+                if table.owner != app.name:
                     raise ValueError(f"app {app.name} claims table {table.name}, which {table.owner} owns")
 
     def compile_host(self, world: World) -> FlowSet:
@@ -105,7 +108,7 @@ class Compiler:
         for shard in world.shards(network):
             ports = world.ports_of(network, shard)
             others = () if everything else other.ports_of(network, shard)
-            if ports is others and shard in other.shards(network):
+            if not everything and ports is others and shard in other.shards(network):
                 continue
             yield self.compile_shard(network, shard, world)
             known = {port.index: port for port in others}

@@ -80,13 +80,15 @@ PATHS = (
 """Every goto, resubmit and learn that a flow may do; there is no other."""
 
 NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
-"""Index of the network that the frame is in; 0: none."""
 SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
-"""Index of the port that sent the frame, or FROM_OUTSIDE."""
 DESTINATION = RegisterSlice("DESTINATION", 2, 0, 32)
-"""Index of the port to deliver to, or one of TO_OUTSIDE, TO_UNKNOWN; 0: not known yet."""
 
-REGISTER_SLICES = (NETWORK, SOURCE, DESTINATION)
+REGISTERS = {
+    NETWORK: "index of the network that the frame is in; 0: none",
+    SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
+    DESTINATION: "index of the port to deliver to, or TO_OUTSIDE or TO_UNKNOWN; 0: not known yet",
+}
+REGISTER_SLICES = tuple(REGISTERS)
 
 OUTSIDE_BIT = 1 << 24
 """Above every port index: the frame comes from or goes to the network's uplink. Which one that is, is a matter of
@@ -105,12 +107,16 @@ class Priority(enum.IntEnum):
 
     MISS = 0
     BROAD = 100
-    """A network as a whole, or a class of addresses."""
     PORT = 300
-    """One port, by ofport, MAC address or DESTINATION; an uplink and tag."""
     FORBIDDEN = 400
-    """What is dropped whoever sends it."""
 
+
+PRIORITIES = {
+    Priority.MISS: "what nothing else matches",
+    Priority.BROAD: "a network as a whole, or a class of addresses",
+    Priority.PORT: "one port, by ofport, MAC address or DESTINATION; an uplink and a tag; a learned address",
+    Priority.FORBIDDEN: "what is dropped whoever sends it",
+}
 
 COOKIE_MAGIC = 0x0FC1
 COOKIE_MAGIC_SHIFT, COOKIE_VERSION_SHIFT, COOKIE_KIND_SHIFT = 48, 40, 32
@@ -191,11 +197,13 @@ GROUP_LAYOUT = (
     (23, 8, "network", "network index (flood)"),
     (7, 0, "shard", f"slot of the port divided by {MAX_BUCKETS} (flood)"),
 )
-MAX_SHARDS = 256
+MAX_SHARDS = 8
+"""4,000 ports of one network on one host. A copy costs a resubmit, and at 4,096 of them the switch gives up and drops
+the frame for everybody (ovs-actions(7), resubmit; with 4,095 ports "Too many resubmits" was seen on OVS 3.1)."""
 
 
 def flood_group_id(network: NetworkIndex, shard: int) -> GroupId:
-    """Return the id of one flood group of a network; `shard` is 0 to 255."""
+    """Return the id of one flood group of a network; `shard` is 0 to MAX_SHARDS - 1."""
     if not (0 < network <= MAX_NETWORK_INDEX and 0 <= shard < MAX_SHARDS):
         raise ValueError(f"no flood group has network {network}, shard {shard}")
     return GroupId(GroupKind.FLOOD << 24 | network << 8 | shard)
