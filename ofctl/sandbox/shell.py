@@ -61,6 +61,6 @@ def shell_environment(sandbox: Sandbox) -> Mapping[str, str]:
     return {
         **variables,
         "PATH": f"{programs}:{variables['PATH']}",
-        "OFCTL_SOCKET": str(sandbox.socket),
+        "OFCTL_CONNECT": sandbox.target,
         "PS1": r"(ofctl sandbox) \w \$ ",
     }

@@ -1,0 +1,5 @@
+"""`python -m ofctl.demo`"""
+
+from ofctl.demo.story import run
+
+raise SystemExit(run())
