@@ -18,7 +18,7 @@ from typing import Any
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.stages import DOWN, TERMINAL, Event, Stage, next_stage
-from ofctl.errors import Aborted, Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.errors import Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
 from ofctl.model.port import PortState, Recovery
@@ -201,7 +201,8 @@ class Operation:
             await self._back_off()
         except OfctlError as late:
             late.__cause__ = error
-            return await self._failed(late if isinstance(late, Aborted | Cancelled) else error, down=down)
+            # That the switch is still away says less than why it was lost; an abort or the deadline says more.
+            return await self._failed(error if isinstance(late, Unavailable) else late, down=down)
         return Event.SWITCH_LOST
 
     async def _failed(self, error: OfctlError, *, down: bool) -> Event:

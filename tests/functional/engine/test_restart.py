@@ -1,0 +1,144 @@
+"""A restarted agent: the same ports under the same numbers, nothing lost, nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ofctl.errors import Refused
+from ofctl.model.confirmation import Outcome
+from ofctl.model.ids import DeviceName, PhysicalNetwork
+from ofctl.model.port import PortState, Recovery
+from ofctl.sandbox.ovs import run
+from tests.functional.engine.lab import BRIDGE, HOST, NOTHING, Lab, Namespace
+from tests.functional.engine.test_faults import until
+
+
+async def test_a_restart_finds_everything_right_and_loses_no_packet(lab: Lab) -> None:
+    with Namespace() as one, Namespace() as two:
+        (first,) = await lab.plug(lab.inside("p1", one, 5))
+        (second,) = await lab.plug(lab.inside("p2", two, 6))
+        flows = lab.ovs.ovs_ofctl("dump-flows", BRIDGE, "--no-stats")
+        argv = ["nsenter", f"--net={one.path}", "ping", "-q", "-i", "0.005", "-c", "400", "10.1.0.6"]
+        ping = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        await asyncio.sleep(0.3)
+        await lab.stop()
+        await lab.start()
+        await lab.plug(lab.spec("p3"))
+        assert ping.returncode is None, "the traffic ended before the restart was over"
+        output, _ = await ping.communicate()
+        assert b"400 received, 0% packet loss" in output
+        await lab.unplug("p3")
+        assert sorted(lab.ovs.ovs_ofctl("dump-flows", BRIDGE, "--no-stats").splitlines()) == sorted(flows.splitlines())
+        for before in (first, second):
+            assert lab.engine.port(before.binding.port_id, HOST).binding.numbers == before.binding.numbers
+        await lab.see(first, second)
+
+
+async def test_drift_while_the_agent_was_away_is_mended(lab: Lab) -> None:
+    with Namespace() as one, Namespace() as two:
+        (first,) = await lab.plug(lab.inside("p1", one, 5))
+        (second,) = await lab.plug(lab.inside("p2", two, 6))
+        await lab.stop()
+        lab.ovs.ovs_ofctl("del-flows", BRIDGE)
+        lab.ovs.ovs_ofctl("add-flow", BRIDGE, "table=0,priority=9,actions=drop")
+        lab.ovs.vsctl("del-port", BRIDGE, first.binding.device)
+        run(["ip", "link", "set", second.binding.device, "down"])
+        await lab.start()
+        await lab.see(first, second)
+        assert "priority=9 " not in lab.ovs.ovs_ofctl("dump-flows", BRIDGE)
+        assert one.pings("10.1.0.6")
+
+
+async def test_leftovers_without_an_intent_are_removed(lab: Lab) -> None:
+    await lab.plug(lab.spec("p1"))
+    await lab.stop()
+    lab.intents.stop()
+    lab.intents.database.unlink()
+    lab.intents.start()
+    await lab.start()
+    assert lab.seen() == NOTHING
+
+
+@pytest.mark.parametrize("recovery", Recovery)
+async def test_a_plug_in_flight_when_the_agent_died(lab: Lab, recovery: Recovery) -> None:
+    lab.ovs.freeze_vswitchd()
+    plug = asyncio.create_task(lab.plug(lab.spec("p1", recovery=recovery), request_id="r"))
+    await until(lambda: "p1" in lab._intents())
+    plug.cancel()
+    await lab.stop()
+    lab.ovs.thaw_vswitchd()
+    await lab.start()
+    expected = Outcome.CONFIRMED if recovery is Recovery.KEEP_TRYING else Outcome.ABSENT
+    await until(lambda: lab.record("r").outcome is expected)
+    if recovery is Recovery.KEEP_TRYING:
+        await lab.see(lab.port("p1"))
+    else:
+        assert lab.seen() == NOTHING
+
+
+async def test_a_namespace_that_is_gone_leaves_its_port_down_and_the_host_ready(lab: Lab) -> None:
+    (vm,) = await lab.plug(lab.spec("p1"))
+    with Namespace() as gone:
+        await lab.plug(lab.inside("p2", gone, 5))
+        await lab.stop()
+    await lab.start()
+    assert lab.port("p2").binding.state is PortState.DOWN
+    assert lab.port("p1").binding.state is PortState.ACTIVE
+    assert not lab.engine.host().not_ready
+    await lab.unplug("p2")
+    await lab.see(vm)
+
+
+async def test_an_existing_bridge_of_somebody_else_survives_the_start(lab: Lab) -> None:
+    await lab.stop()
+    lab.ovs.vsctl("del-br", BRIDGE)
+    run(["ip", "link", "add", "their0", "type", "dummy"])
+    lab.ovs.vsctl(
+        "add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev", "protocols=OpenFlow10,OpenFlow15"
+    )
+    lab.ovs.vsctl("add-port", BRIDGE, "their0")
+    lab.ovs.ovs_ofctl("add-flow", BRIDGE, "priority=77,actions=NORMAL")
+    with pytest.raises(Refused, match="ofctl bridge adopt"):
+        await lab.start()
+    assert lab.ovs.vsctl("list-ports", BRIDGE).split() == ["their0"]
+    assert "priority=77 actions=NORMAL" in lab.ovs.ovs_ofctl("dump-flows", BRIDGE)
+
+
+async def test_foreign_ports_on_our_bridge_are_reported_and_left(lab: Lab) -> None:
+    run(["ip", "link", "add", "their0", "type", "dummy"])
+    lab.ovs.vsctl("add-port", BRIDGE, "their0")
+    await lab.stop()
+    await lab.start()
+    (bridge,) = lab.engine.host().bridges
+    assert bridge.foreign_ports == ("their0",)
+    assert "their0" in lab.ovs.vsctl("list-ports", BRIDGE).split()
+
+
+async def test_a_second_agent_does_not_get_the_host(lab: Lab) -> None:
+    other = Lab(lab.ovs, lab.intents)
+    other.options = lambda **changes: lab.options(**{**changes, "start_timeout_s": 1.0})  # type: ignore[method-assign]
+    with pytest.raises(Exception, match="another agent"):
+        await other.start()
+    await other.stop()
+    await lab.plug(lab.spec("p1"))
+
+
+async def test_an_uplink_that_is_the_host_s_own_is_refused(lab: Lab) -> None:
+    await lab.stop()
+    run(["ip", "link", "add", "nic0", "type", "dummy"])
+    run(["ip", "link", "add", "nic1", "type", "dummy"])
+    run(["ip", "address", "add", "192.0.2.1/24", "dev", "nic0"])
+    await lab.start(
+        physical_networks={
+            PhysicalNetwork("physnet0"): DeviceName("nic0"),
+            PhysicalNetwork("physnet1"): DeviceName("nic1"),
+        }
+    )
+    refused, attached = lab.engine.host().uplinks
+    assert refused.ofport is None
+    assert "192.0.2.1" in refused.problem
+    assert attached.ofport is not None
+    assert not attached.problem
+    assert lab.ovs.vsctl("list-ports", BRIDGE).split() == ["nic1"]
