@@ -1,0 +1,201 @@
+"""An engine that keeps its ports in memory: the boundary that the API is tested at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from ofctl.engine.contract import PlugRequest, UnplugRequest
+from ofctl.errors import NotFound, Refused
+from ofctl.model.confirmation import BUILT_LEVELS, Confirmation, Level, Outcome, RequestRecord, StageTiming
+from ofctl.model.host import BridgeView, HostView, UplinkView
+from ofctl.model.ids import (
+    DeviceName,
+    Dpid,
+    HostId,
+    MacAddress,
+    NetworkId,
+    NetworkIndex,
+    OfPort,
+    PhysicalNetwork,
+    PortId,
+    PortIndex,
+    RequestId,
+    derived_device_name,
+    derived_mac,
+)
+from ofctl.model.network import Network, NumberedNetwork
+from ofctl.model.port import Binding, BindingNumbers, NamespaceConsumer, PortSpec, PortState, VifType
+from ofctl.model.vif import DatapathType, PluggedPort, VifDetails
+
+HOST = HostId("host-1")
+AT_MS = 1_700_000_000_000
+
+
+def plugged(
+    spec: PortSpec, *, level: Level | None, request_id: str = "", principal: str = "uid:0", index: int = 1
+) -> PluggedPort:
+    """Return a port as the engine would after a plug; without a level, as before it."""
+    admitted = replace(spec, mac_address=spec.mac_address or derived_mac(spec.port_id), mtu=spec.mtu or 1500)
+    device = spec.requested_device or derived_device_name("tap", spec.port_id)
+    consumer = spec.consumer
+    veth = consumer if isinstance(consumer, NamespaceConsumer) else None
+    binding = Binding(
+        spec=admitted,
+        device=device,
+        numbers=BindingNumbers(index=PortIndex(index), slot=0),
+        state=PortState.ACTIVE if level else PortState.BUILD,
+        state_since_ms=AT_MS,
+        request_id=RequestId(request_id),
+        principal=principal,
+        confirmation=evidence(level, ofport=index) if level else None,
+    )
+    vif = VifDetails(
+        vif_type=VifType.VETH if veth else VifType.TAP,
+        bridge="br-int",
+        device=device,
+        mtu=binding.mtu,
+        mac_address=MacAddress(binding.mac_address),
+        datapath_type=DatapathType.NETDEV,
+        checksum_offload_must_be_off=True,
+        peer_device=veth.interface_name if veth else None,
+        netns_path=veth.netns_path if veth else "",
+    )
+    return PluggedPort(binding=binding, vif=vif)
+
+
+def evidence(level: Level, *, ofport: int = 1) -> Confirmation:
+    """Return some evidence."""
+    return Confirmation(
+        level=level,
+        stages=(StageTiming(stage="device", duration_us=900), StageTiming(stage="flows", duration_us=1500)),
+        ifindex=7,
+        ofport=OfPort(ofport),
+        dpid=Dpid(0xABC),
+        connection_generation=2,
+        bundle_id=11,
+        barrier_xid=4711,
+        flow_count=40,
+        flow_digest="ab" * 32,
+        confirmed_at_ms=AT_MS,
+    )
+
+
+class MemoryEngine:
+    """A PlugEngine without a switch. Set `before_plug` to make a plug wait or fail."""
+
+    def __init__(self) -> None:
+        self.host_id = HOST
+        self.plugs: list[PlugRequest] = []
+        self.unplugs: list[UnplugRequest] = []
+        self.deadlines: list[float] = []
+        self.cancelled = asyncio.Event()
+        self.before_plug: Callable[[PlugRequest], Awaitable[None]] | None = None
+        self.not_ready: tuple[str, ...] = ()
+        self._ports: dict[tuple[PortId, HostId], PluggedPort] = {}
+        self._networks: dict[NetworkId, NumberedNetwork] = {}
+        self.records: dict[RequestId, RequestRecord] = {}
+
+    async def plug(self, request: PlugRequest) -> tuple[PluggedPort, ...]:
+        self.plugs.append(request)
+        first = request.specs[0]
+        try:
+            if self.before_plug is not None:
+                await self.before_plug(request)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            self._record(request, Outcome.ABSENT)
+            raise
+        for spec in request.specs:
+            if spec.network_id not in self._networks:
+                raise NotFound(f"no network {spec.network_id!r}; apply it first", subject="port.network_id")
+        ports = tuple(
+            plugged(
+                spec,
+                level=None if request.validate_only else request.level,
+                request_id=request.request_id,
+                principal=request.principal,
+                index=len(self._ports) + number + 1,
+            )
+            for number, spec in enumerate(request.specs)
+        )
+        if not request.validate_only:
+            self._ports.update({(port.binding.port_id, port.binding.spec.host_id): port for port in ports})
+            self._record(request, Outcome.CONFIRMED)
+        assert first.host_id == self.host_id
+        return ports
+
+    def _record(self, request: PlugRequest, outcome: Outcome) -> None:
+        self.records[request.request_id] = RequestRecord(
+            request_id=request.request_id,
+            port_id=request.specs[0].port_id,
+            host_id=request.specs[0].host_id,
+            outcome=outcome,
+            at_ms=AT_MS,
+        )
+
+    async def unplug(self, request: UnplugRequest) -> None:
+        self.unplugs.append(request)
+        self.port(request.port_id, request.host_id)
+        del self._ports[request.port_id, request.host_id]
+
+    def port(self, port_id: PortId, host_id: HostId) -> PluggedPort:
+        try:
+            return self._ports[port_id, host_id]
+        except KeyError:
+            raise NotFound(f"no port {port_id!r} on host {host_id!r}", subject=port_id) from None
+
+    def request(self, request_id: RequestId) -> RequestRecord:
+        try:
+            return self.records[request_id]
+        except KeyError:
+            raise NotFound(f"no request {request_id!r} is remembered", subject=request_id) from None
+
+    def ports(self) -> tuple[PluggedPort, ...]:
+        return tuple(self._ports[key] for key in sorted(self._ports))
+
+    async def apply_network(self, network: Network, *, deadline: float) -> NumberedNetwork:
+        self.deadlines.append(deadline)
+        numbered = NumberedNetwork(network=network, index=NetworkIndex(len(self._networks) + 1))
+        self._networks[network.network_id] = numbered
+        return numbered
+
+    async def delete_network(self, network_id: NetworkId, *, deadline: float) -> None:
+        self.deadlines.append(deadline)
+        self.network(network_id)
+        if any(port.binding.network_id == network_id for port in self._ports.values()):
+            raise Refused(f"network {network_id!r} is used by ports; unplug them first", reason="NETWORK_IN_USE")
+        del self._networks[network_id]
+
+    def network(self, network_id: NetworkId) -> NumberedNetwork:
+        try:
+            return self._networks[network_id]
+        except KeyError:
+            raise NotFound(f"no network {network_id!r}", subject=network_id) from None
+
+    def networks(self) -> tuple[NumberedNetwork, ...]:
+        return tuple(self._networks[key] for key in sorted(self._networks))
+
+    def host(self) -> HostView:
+        bridge = BridgeView(
+            name="br-int",
+            dpid=Dpid(0xABC),
+            datapath_type=DatapathType.NETDEV,
+            owner="ofctl",
+            connected=not self.not_ready,
+            resynced=not self.not_ready,
+            connection_generation=2,
+            foreign_ports=(DeviceName("eth9"),),
+        )
+        return HostView(
+            host_id=self.host_id,
+            versions=(("ofctl", "0.1.0"), ("openvswitch", "3.1.0")),
+            bridges=(bridge,),
+            uplinks=(UplinkView(physical_network=PhysicalNetwork("physnet1"), device=DeviceName("eth1")),),
+            vif_types=(VifType.TAP, VifType.VETH),
+            levels=BUILT_LEVELS,
+            max_ports=1000,
+            port_count=len(self._ports),
+            not_ready=self.not_ready,
+        )

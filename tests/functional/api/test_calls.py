@@ -1,0 +1,239 @@
+"""Every call, over the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from ofctl.api.server import SERVICES, ApiServer
+from ofctl.client import (
+    AsyncClient,
+    ConfirmationLevel,
+    InvalidArgument,
+    NamespaceConsumer,
+    Network,
+    NetworkType,
+    NotFound,
+    Outcome,
+    PortSpec,
+    PortState,
+    Subnet,
+    Unimplemented,
+    VifType,
+    VmConsumer,
+)
+from ofctl.errors import InvalidField
+from ofctl.v1 import port_pb2, port_pb2_grpc
+from tests.functional.api.memory import MemoryEngine
+
+
+def vm(port_id: str, **fields: str) -> PortSpec:
+    return PortSpec(port_id=port_id, network_id="blue", vm=VmConsumer(), **fields)
+
+
+async def test_plug_returns_the_port_with_its_device_and_evidence(client: AsyncClient, engine: MemoryEngine) -> None:
+    port = await client.plug(vm("web"), request_id="r1", level=ConfirmationLevel.CONFIRMATION_LEVEL_READBACK)
+    assert (port.host_id, port.vif_type, port.state) == ("host-1", VifType.VIF_TYPE_TAP, PortState.PORT_STATE_ACTIVE)
+    assert port.vif_details.tap.device_name == port.vif_details.device_name != ""
+    assert port.vif_details.checksum_offload_must_be_off
+    assert port.confirmation.level == ConfirmationLevel.CONFIRMATION_LEVEL_READBACK
+    assert port.confirmation.dpid == "0000000000000abc"
+    assert [timing.duration_us for timing in port.confirmation.stages] == [900, 1500]
+    assert (engine.plugs[0].request_id, engine.plugs[0].level.name) == ("r1", "READBACK")
+
+
+async def test_the_default_level_is_datapath_and_a_missing_request_id_is_made(
+    client: AsyncClient, engine: MemoryEngine, rundir: object
+) -> None:
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        reply = await port_pb2_grpc.PortServiceStub(channel).PlugPort(port_pb2.PlugPortRequest(port=vm("web")))
+    assert engine.plugs[0].level.name == "DATAPATH"
+    assert uuid.UUID(reply.request_id) and reply.request_id == engine.plugs[0].request_id
+
+
+async def test_a_namespace_port_gets_a_veth(client: AsyncClient) -> None:
+    consumer = NamespaceConsumer(netns_path="/run/netns/web", interface_name="net0")
+    port = await client.plug(PortSpec(port_id="ns", network_id="blue", namespace=consumer))
+    assert port.vif_type == VifType.VIF_TYPE_VETH
+    veth = port.vif_details.veth
+    assert (veth.peer_device_name, veth.netns_path) == ("net0", "/run/netns/web")
+
+
+async def test_validate_only_leaves_nothing(client: AsyncClient) -> None:
+    port = await client.plug(vm("web"), validate_only=True)
+    assert port.state == PortState.PORT_STATE_BUILD and not port.HasField("confirmation")
+    with pytest.raises(NotFound):
+        await client.port("web")
+
+
+async def test_plug_all_keeps_the_order(client: AsyncClient, engine: MemoryEngine) -> None:
+    ports = await client.plug_all([vm("b"), vm("a")])
+    assert [port.spec.port_id for port in ports] == ["b", "a"]
+    assert len(engine.plugs) == 1 and len(engine.plugs[0].specs) == 2
+
+
+async def test_an_error_of_one_of_several_ports_names_it(client: AsyncClient, engine: MemoryEngine) -> None:
+    async def refuse(request: object) -> None:
+        error = InvalidField("port.fixed_ips[0]", "is taken")
+        error.metadata["port_id"] = "b"
+        raise error
+
+    engine.before_plug = refuse
+    with pytest.raises(InvalidArgument, match=r"^ports\[1\]\.fixed_ips\[0\]: is taken$") as caught:
+        await client.plug_all([vm("a"), vm("b")])
+    assert caught.value.field == "ports[1].fixed_ips[0]" == caught.value.subject
+
+
+async def test_unplug(client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(vm("web"))
+    await client.unplug("web", force=True)
+    assert engine.unplugs[0].force and engine.unplugs[0].host_id == "host-1"
+    with pytest.raises(NotFound):
+        await client.unplug("web")
+    await client.unplug("web", missing_ok=True)
+
+
+async def test_get_port_by_id_and_by_request(client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(vm("web"), request_id="r1")
+    assert (await client.port("web")).request_id == "r1"
+    found = await client.request("r1")
+    assert found.port.spec.port_id == "web" and found.request.outcome == Outcome.OUTCOME_CONFIRMED
+    await client.unplug("web")
+    found = await client.request("r1")
+    assert not found.HasField("port") and found.request.port_id == "web"
+    with pytest.raises(NotFound):
+        await client.request("r2")
+
+
+async def test_get_port_tells_the_request_that_plugged_it(client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(vm("web"), request_id="r1")
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        stub = port_pb2_grpc.PortServiceStub(channel)
+        assert (await stub.GetPort(port_pb2.GetPortRequest(port_id="web"))).request.request_id == "r1"
+        engine.records.clear()
+        assert not (await stub.GetPort(port_pb2.GetPortRequest(port_id="web"))).HasField("request")
+
+
+async def test_list_ports_filters(client: AsyncClient) -> None:
+    await client.apply_network(Network(network_id="red"))
+    await client.plug(vm("a", project_id="p1", device_id="d1"))
+    await client.plug(vm("b", project_id="p2", device_id="d1"))
+    await client.plug(PortSpec(port_id="c", network_id="red", project_id="p1", vm=VmConsumer()))
+
+    async def ids(**filters: str) -> list[str]:
+        return [port.spec.port_id async for port in client.ports(**filters)]
+
+    assert await ids() == ["a", "b", "c"]
+    assert await ids(network_id="blue") == ["a", "b"]
+    assert await ids(project_id="p1") == ["a", "c"]
+    assert await ids(device_id="d1", project_id="p2") == ["b"]
+    assert await ids(host_id="host-2") == []
+    active = client.ports(state=PortState.PORT_STATE_ACTIVE)
+    assert [port.spec.port_id async for port in active] == ["a", "b", "c"]
+    down = client.ports(state=PortState.PORT_STATE_DOWN)
+    assert [port.spec.port_id async for port in down] == []
+
+
+async def test_pages_are_stable_while_ports_come_and_go(client: AsyncClient) -> None:
+    for name in ("b", "d", "f", "h"):
+        await client.plug(vm(name))
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        stub = port_pb2_grpc.PortServiceStub(channel)
+        first = await stub.ListPorts(port_pb2.ListPortsRequest(page_size=2))
+        await client.plug(vm("a"))
+        await client.plug(vm("e"))
+        await client.unplug("d")
+        second = await stub.ListPorts(port_pb2.ListPortsRequest(page_size=3, page_token=first.next_page_token))
+    assert [port.spec.port_id for port in first.ports] == ["b", "d"]
+    assert [port.spec.port_id for port in second.ports] == ["e", "f", "h"]
+    assert second.next_page_token == ""
+
+
+async def test_a_thousand_ports_with_large_labels_pass_in_pages(client: AsyncClient) -> None:
+    labels = {f"label-{number}": "x" * 200 for number in range(20)}
+    for number in range(1000):
+        await client.plug(PortSpec(port_id=f"p{number:04}", network_id="blue", labels=labels, vm=VmConsumer()))
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        page = await port_pb2_grpc.PortServiceStub(channel).ListPorts(port_pb2.ListPortsRequest(page_size=1000))
+    assert 100 < len(page.ports) < 1000 and page.ByteSize() < 2**21 + 2**10
+    assert [port.spec.port_id async for port in client.ports()] == [f"p{number:04}" for number in range(1000)]
+
+
+async def test_networks(client: AsyncClient) -> None:
+    red = Network(network_id="red", type=NetworkType.NETWORK_TYPE_VLAN, segmentation_id=7, physical_network="net1")
+    assert (await client.apply_network(red)).mtu == 1500
+    assert [network.network_id async for network in client.networks()] == ["blue", "red"]
+    assert (await client.network("red")).segmentation_id == 7
+    assert list((await client.network("blue")).subnets)[0] == Subnet(cidr="192.0.2.0/24", gateway="192.0.2.1")
+    await client.delete_network("red")
+    with pytest.raises(NotFound):
+        await client.delete_network("red")
+    await client.delete_network("red", missing_ok=True)
+
+
+async def test_host(client: AsyncClient, engine: MemoryEngine) -> None:
+    host = await client.host()
+    assert host.ready and host.host_id == "host-1" and host.versions["openvswitch"] == "3.1.0"
+    assert [ConfirmationLevel.Name(level) for level in host.confirmation_levels][-1] == "CONFIRMATION_LEVEL_READBACK"
+    assert list(host.bridges[0].foreign_ports) == ["eth9"] and not host.uplinks[0].HasField("ofport")
+    engine.not_ready = ("the switch is not connected",)
+    host = await client.host(host_id="host-1")
+    assert not host.ready and list(host.not_ready) == ["the switch is not connected"]
+    with pytest.raises(NotFound, match="host-2"):
+        await client.host(host_id="host-2")
+
+
+@pytest.mark.parametrize("level", ["PIPELINE", "PROBE", "FABRIC"])
+async def test_reserved_levels_are_refused(client: AsyncClient, engine: MemoryEngine, level: str) -> None:
+    with pytest.raises(Unimplemented, match=f"{level} is reserved") as caught:
+        await client.plug(vm("web"), level=ConfirmationLevel.Value(f"CONFIRMATION_LEVEL_{level}"))
+    assert caught.value.reason == "NOT_SUPPORTED" and not engine.plugs
+
+
+async def test_reserved_calls_are_refused(client: AsyncClient) -> None:
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        stub = port_pb2_grpc.PortServiceStub(channel)
+        for call in (
+            stub.UpdatePort(port_pb2.UpdatePortRequest()),
+            stub.ActivatePort(port_pb2.ActivatePortRequest()),
+            stub.VerifyPort(port_pb2.VerifyPortRequest()),
+            stub.WatchPorts(port_pb2.WatchPortsRequest()),
+        ):
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "reserved and not built yet" in await call.details()
+
+
+async def test_health_follows_the_engine(server: ApiServer, client: AsyncClient) -> None:
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="ofctl.v1.PortService"), timeout=5)
+        replies = watch.__aiter__()
+        assert (await anext(replies)).status == health_pb2.HealthCheckResponse.SERVING
+        server.set_serving(False)
+        assert (await anext(replies)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        waiting = asyncio.create_task(client.wait_until_ready(timeout_s=5))
+        server.set_serving(True)
+        assert (await anext(replies)).status == health_pb2.HealthCheckResponse.SERVING
+        await waiting
+        watch.cancel()
+
+
+async def test_reflection_lists_the_services(client: AsyncClient) -> None:
+    async with grpc.aio.insecure_channel(client.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(timeout=5)
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        listed = (await call.read()).list_services_response.service
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol="ofctl.v1.PortService"))
+        described = (await call.read()).file_descriptor_response.file_descriptor_proto
+        await call.done_writing()
+    assert {service.name for service in listed} >= {*SERVICES, "grpc.health.v1.Health"}
+    assert described
