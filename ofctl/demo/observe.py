@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ofctl.demo.guests import command
 from ofctl.sandbox.sandbox import Sandbox
 
-OUTCOMES = "Request"
-"""Table of the outcomes of earlier requests: kept on purpose after the port is gone."""
+RECORDS = frozenset({"Global", "Host", "Request"})
+"""Tables that are no intents: the numbering, the host, and the outcomes of requests, kept so that one can ask."""
 _AGE = re.compile(r"duration=([0-9.]+)s")
 
 
@@ -67,7 +67,7 @@ def _intents(sandbox: Sandbox) -> list[str]:
     for line in dump.splitlines():
         table = json.loads(line)
         name = table["caption"].removesuffix(" table")
-        if name != OUTCOMES:
+        if name not in RECORDS:
             identity = table["headings"].index("_uuid")
             found += [f"{name} {row[identity][1]}" for row in table["data"]]
     return found
