@@ -36,6 +36,7 @@ NXAST_OUTPUT_REG = 15
 NXAST_LEARN2 = 45
 OFPIT_GOTO_TABLE = 1
 OFPIT_APPLY_ACTIONS = 4
+MAX_ACTIONS = 0xFFFF - 8
 OFPCML_NO_BUFFER = 0xFFFF
 NXM_IN_PORT_RESUBMIT = 0xFFF8
 LEARN_FROM_CONSTANT = 1 << 13
@@ -149,8 +150,11 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
 
 
 def action_list(actions: tuple[Action, ...]) -> bytes:
-    """Return the actions one after the other, each padded to eight bytes."""
-    return b"".join([_ENCODERS[type(action)](action) for action in actions])
+    """Return the actions one after the other, each padded to eight bytes. Raises ValueError if they are too many."""
+    listed = b"".join([_ENCODERS[type(action)](action) for action in actions])
+    if len(listed) > MAX_ACTIONS:
+        raise ValueError(f"{len(actions)} actions of {len(listed)} bytes: a list does not fit in an OpenFlow message")
+    return listed
 
 
 def instructions(actions: tuple[Action, ...], goto: Table | None) -> bytes:

@@ -155,10 +155,11 @@ class Switch:
             raise self._unavailable("the deadline passed before anything was sent")
         self._bundles = self._bundles % 0xFFFFFFFF + 1
         exchange = BundleExchange(channel.xids(BundleExchange.size(changes)), self._bundles, changes)
+        opening = exchange.opening()
         generation = self.generation
         sent = False
         try:
-            channel.begin(exchange, exchange.opening())
+            channel.begin(exchange, opening)
             async with asyncio.timeout_at(deadline):
                 await exchange.added
                 added = loop.time()

@@ -42,7 +42,8 @@ OFPG_BUCKET_ALL = 0xFFFFFFFF
 OFPTT_ALL = 0xFF
 ANY = 0xFFFFFFFF
 """OFPP_ANY, OFPG_ANY and OFP_NO_BUFFER are the same number."""
-MAX_MESSAGE = 0xFFFF
+MAX_MESSAGE = 0xFFFF - 16
+"""A message's own limit is 65,535 bytes; one inside of a bundle-add has that much less."""
 
 GROUP_TYPES = {GroupType.ALL: 0}
 
