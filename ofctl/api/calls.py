@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import RequestId
 
 LEAST_RESERVE_S = 0.02
+LEAST_REMAINING_S = 0.001
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,15 @@ class Call:
 
 
 def reserve_s(remaining_s: float, configured_s: float) -> float:
-    """Return how long before the client's deadline the agent stops, in seconds.
+    """Return how long before the deadline that the agent sees it stops, in seconds.
 
     The configured reserve, but at most a tenth of what remains, so that a short call is not all reserve; and no less
-    than 20 ms, which a busy host needs to send an answer, unless that were more than half of what remains.
+    than 20 ms, which a busy host needs to send an answer, unless that were more than half of what remains. To that
+    comes what gRPC may have added on the way: it sends a timeout with two to three digits, rounded up, so that the
+    agent sees 10.1 s where the caller waits 10.0005 s (gRPC core, timeout_encoding.cc).
     """
-    return min(configured_s, max(remaining_s / 10, min(LEAST_RESERVE_S, remaining_s / 2)))
+    rounded_up = 10 ** math.floor(math.log10(remaining_s)) / 100
+    return rounded_up + min(configured_s, max(remaining_s / 10, min(LEAST_RESERVE_S, remaining_s / 2)))
 
 
 class Door:
@@ -73,8 +78,9 @@ class Door:
         if remaining is None:
             deadline = now + self._default_timeout_s
             return Call(self._identify(context), deadline), deadline + self._reply_reserve_s
-        reserve = reserve_s(remaining, self._reply_reserve_s)
-        return Call(self._identify(context), now + remaining - reserve), now + remaining - reserve / 2
+        reserve = reserve_s(max(remaining, LEAST_REMAINING_S), self._reply_reserve_s)
+        deadline = now + remaining - reserve
+        return Call(self._identify(context), deadline), deadline + min(reserve, self._reply_reserve_s) / 2
 
 
 class Servicer(Protocol):

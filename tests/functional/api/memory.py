@@ -161,6 +161,10 @@ class MemoryEngine:
         self._networks[network.network_id] = numbered
         return numbered
 
+    async def apply_network_for_tests(self, network_id: str) -> None:
+        """Apply a network without subnets."""
+        await self.apply_network(Network(network_id=NetworkId(network_id)), deadline=0)
+
     async def delete_network(self, network_id: NetworkId, *, deadline: float) -> None:
         self.deadlines.append(deadline)
         self.network(network_id)
