@@ -96,11 +96,11 @@ class OvsdbConnection(Generic[V]):
         Raises what the operation raises, Unavailable (nothing done), DeadlineExceeded (nothing sent) or
         OutcomeUnknown (sent). A caller that is cancelled before its operation was sent takes it back.
         """
-        if self._worker is None or not self.connected:
-            raise disconnected()
-        if not self.locked:
-            raise not_locked()
         worker = self._worker
+        if worker is None or not self.connected or not self.locked:
+            problem = not_locked() if self.connected else disconnected()
+            operation.settled(problem)
+            raise problem
         operation.future = self._loop.create_future()
         timer = self._loop.call_at(deadline, self._expire, worker, operation)
         worker.submit(operation)

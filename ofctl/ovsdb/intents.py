@@ -1,31 +1,45 @@
-"""The store of intents: an OVSDB database of our own schema. What is in it survives every crash."""
+"""The store of intents: an OVSDB database of our own schema. What is in it survives every crash.
+
+The numbers in it (network index, port index, slot) are the identity of what they belong to: cookies, group ids and the
+other numbers of the pipeline are pure functions of them, so only they are stored, in the transaction of the intent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from ofctl.errors import InvalidField, OfctlError, OutcomeUnknown
 from ofctl.model.confirmation import RequestRecord
-from ofctl.model.ids import DeviceName, HostId, NetworkId, PortId, RequestId
+from ofctl.model.ids import DeviceName, HostId, NetworkId, NetworkIndex, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
-from ofctl.model.port import Activation, Binding, PortSpec
-from ofctl.ovsdb.values import ConnectionEvent
+from ofctl.model.port import Activation, Binding, BindingNumbers, PortSpec
+from ofctl.ovsdb.connection import OvsdbConnection
+from ofctl.ovsdb.intent_operations import (
+    AddBindings,
+    DeleteNetwork,
+    NumberTaken,
+    PutNetwork,
+    PutRequest,
+    RegisterHost,
+    RemoveBindings,
+    UpdateBindings,
+)
+from ofctl.ovsdb.intent_view import Intents, IntentView, NetworkStored, Refilled
+from ofctl.ovsdb.numbers import NETWORK_INDEXES, PORT_INDEXES, SLOTS, NumberPool
+from ofctl.ovsdb.values import Connected, ConnectionEvent, Disconnected, LockAcquired, LockLost
 
 DEFAULT_REQUEST_LIMIT = 10_000
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intents:
-    """All that was intended for one host when the store was opened: complete, since it came as one reply."""
-
-    networks: tuple[NumberedNetwork, ...]
-    bindings: tuple[Binding, ...]
-    requests: tuple[RequestRecord, ...]
+Place = tuple[NetworkId, BindingNumbers]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBinding:
-    """A binding that has no numbers yet."""
+    """A binding that has no numbers yet. Its spec is admitted: it has a MAC address and an MTU."""
 
     spec: PortSpec
     device: DeviceName
@@ -36,37 +50,102 @@ class NewBinding:
 
 
 class IntentStore:
-    """Networks, bindings and outcomes of requests, durable on return of each call.
+    """Networks, bindings and outcomes of requests, on disk when a call returns.
 
     Coroutines belong to the event loop in which `start` ran; deadlines are instants of `loop.time()` in seconds.
-    Writes raise Unavailable, DeadlineExceeded (nothing written) and OutcomeUnknown (sent, no answer).
+    Writes raise Unavailable (nothing written: OVSDB_DISCONNECTED, or NOT_LOCKED while another process holds the lock
+    of this host), DeadlineExceeded (nothing sent) and OutcomeUnknown (sent, no answer).
     """
 
     def __init__(self, connection: str, *, host_id: HostId, request_limit: int = DEFAULT_REQUEST_LIMIT) -> None:
         """`connection` is an active OVSDB connection method, or several with commas for a cluster (ovsdb(7))."""
+        self.host_id = host_id
+        self.generation = 0
+        """How often an agent of this host has opened the store with the right to write."""
+        self._connection = OvsdbConnection(
+            connection, IntentView(host_id, request_limit=request_limit), on_event=self._note
+        )
+        self._intents = Intents(networks=(), bindings=(), requests=())
+        self._networks: dict[NetworkId, NumberedNetwork] = {}
+        self._promised_indexes: set[NetworkIndex] = set()
+        self._promised_places: set[Place] = set()
+        self._network_indexes = NumberPool("network indexes", NETWORK_INDEXES)
+        self._port_indexes = NumberPool("port indexes", PORT_INDEXES)
+        self._slots: dict[NetworkId, NumberPool] = {}
 
     @property
     def connected(self) -> bool:
         """Whether the replica is complete and follows the database."""
-        raise NotImplementedError
+        return self._connection.connected
+
+    @property
+    def locked(self) -> bool:
+        """Whether this process may write."""
+        return self._connection.locked
+
+    @property
+    def transactions_sent(self) -> int:
+        """Transactions sent since `start`; calls that wait at the same time share one."""
+        return self._connection.waves_sent
 
     async def start(self, *, deadline: float) -> Intents:
         """Connect and return everything intended for this host. Raises Unavailable at the deadline."""
-        raise NotImplementedError
+        await self._connection.start(deadline=deadline)
+        intents = self._intents
+        if self.locked:
+            try:
+                self.generation = await self._connection.run(RegisterHost(self.host_id), deadline=deadline)
+            except BaseException:
+                await self.close()
+                raise
+        return intents
 
     async def close(self) -> None:
         """End the thread; waiting calls fail. Safe to call again."""
+        await self._connection.close()
 
     def subscribe(self, callback: Callable[[ConnectionEvent], None]) -> Callable[[], None]:
-        """Call `callback` in the loop for each event from now on; return what ends that."""
-        raise NotImplementedError
+        """Call `callback` in the loop for each event of the connection from now on; return what ends that."""
+
+        def filtered(event: object) -> None:
+            if isinstance(event, Connected | Disconnected | LockAcquired | LockLost):
+                callback(event)
+
+        return self._connection.subscribe(filtered)
+
+    def networks(self) -> Mapping[NetworkId, NumberedNetwork]:
+        """Return the networks as last heard, those of other hosts included: a live read-only view; no I/O."""
+        return MappingProxyType(self._networks)
 
     async def put_network(self, network: Network, *, deadline: float) -> NumberedNetwork:
         """Create the network, with the lowest free index, or bring it to this content with the index it has."""
-        raise NotImplementedError
+        while True:
+            known = self._networks.get(network.network_id)
+            index = known.index if known is not None else NetworkIndex(self._network_indexes.take())
+            if known is None:
+                self._promised_indexes.add(index)
+            settled = functools.partial(self._network_settled, index if known is None else None)
+            try:
+                return await self._connection.run(PutNetwork(network, index, settled), deadline=deadline)
+            except NumberTaken:
+                # The row of the other host came before the refusal, so its index is reserved by now.
+                await asyncio.sleep(0)
+
+    def _network_settled(self, promised: NetworkIndex | None, outcome: object) -> None:
+        if promised is None:
+            return
+        self._promised_indexes.discard(promised)
+        if isinstance(outcome, OutcomeUnknown):
+            return
+        used = {numbered.index for numbered in self._networks.values()}
+        if isinstance(outcome, NumberedNetwork):
+            used.add(outcome.index)
+        if promised not in used:
+            self._network_indexes.release(promised)
 
     async def delete_network(self, network_id: NetworkId, *, deadline: float) -> None:
         """Delete a network; idempotent. Raises Refused (NETWORK_IN_USE) while a binding of any host uses it."""
+        await self._connection.run(DeleteNetwork(network_id), deadline=deadline)
 
     async def add_bindings(
         self, bindings: Sequence[NewBinding], request: RequestRecord | None, *, deadline: float
@@ -76,7 +155,44 @@ class IntentStore:
         A binding that is there already with the same spec, device and request id is returned as it is. Raises
         AlreadyExists (PORT_EXISTS, MAC_IN_USE), NotFound (network), ResourceExhausted.
         """
-        raise NotImplementedError
+        for new in bindings:
+            self._check_host(new.spec.host_id)
+        numbered: list[Binding] = []
+        try:
+            for new in bindings:
+                numbered.append(self._numbered(new))
+        except OfctlError:
+            self._release(self._places(numbered))
+            raise
+        places = self._places(numbered)
+        self._promised_places |= places
+        operation = AddBindings(numbered, request, functools.partial(self._added, places))
+        return await self._connection.run(operation, deadline=deadline)
+
+    def _numbered(self, new: NewBinding) -> Binding:
+        slots = self._slots.setdefault(new.spec.network_id, slot_pool())
+        index = PortIndex(self._port_indexes.take())
+        try:
+            slot = slots.take()
+        except OfctlError:
+            self._port_indexes.release(index)
+            raise
+        return Binding(
+            spec=new.spec,
+            device=new.device,
+            numbers=BindingNumbers(index=index, slot=slot),
+            activation=new.activation,
+            state_since_ms=new.state_since_ms,
+            request_id=new.request_id,
+            principal=new.principal,
+        )
+
+    def _added(self, promised: set[Place], outcome: object) -> None:
+        """Free what was not used. With an unknown outcome the numbers stay taken until the replica is filled again."""
+        self._promised_places -= promised
+        if isinstance(outcome, OutcomeUnknown):
+            return
+        self._release(promised - (self._places(outcome) if isinstance(outcome, tuple) else set()))
 
     async def update_bindings(
         self, bindings: Sequence[Binding], request: RequestRecord | None, *, deadline: float
@@ -85,11 +201,70 @@ class IntentStore:
 
         Raises NotFound. Numbers and key do not change.
         """
+        for binding in bindings:
+            self._check_host(binding.spec.host_id)
+        await self._connection.run(UpdateBindings(bindings, request), deadline=deadline)
 
     async def remove_bindings(
         self, keys: Sequence[tuple[PortId, HostId]], request: RequestRecord | None, *, deadline: float
     ) -> None:
         """Remove bindings; idempotent. Their numbers are free once the removal is durable."""
+        for _, host_id in keys:
+            self._check_host(host_id)
+        operation = RemoveBindings([port_id for port_id, _ in keys], request, self._removed)
+        await self._connection.run(operation, deadline=deadline)
+
+    def _removed(self, outcome: object) -> None:
+        if isinstance(outcome, tuple):
+            self._release(set(outcome))
 
     async def put_request(self, record: RequestRecord, *, deadline: float) -> None:
         """Write the outcome of a request; the oldest records beyond the limit go."""
+        self._check_host(record.host_id)
+        await self._connection.run(PutRequest(record), deadline=deadline)
+
+    def _check_host(self, host_id: HostId) -> None:
+        if host_id != self.host_id:
+            raise InvalidField("port.host_id", f"is {host_id}; this store holds what is intended for {self.host_id}")
+
+    @staticmethod
+    def _places(bindings: Sequence[Binding]) -> set[Place]:
+        return {(binding.network_id, binding.numbers) for binding in bindings}
+
+    def _release(self, places: set[Place]) -> None:
+        for network_id, numbers in places:
+            self._port_indexes.release(numbers.index)
+            if (slots := self._slots.get(network_id)) is not None:
+                slots.release(numbers.slot)
+                if not len(slots):
+                    del self._slots[network_id]
+
+    def _note(self, event: object) -> None:
+        match event:
+            case Refilled(intents):
+                self._intents = intents
+                self._networks.clear()
+                self._networks.update((numbered.network.network_id, numbered) for numbered in intents.networks)
+                self._count_numbers(intents)
+            case NetworkStored(network_id, None):
+                if (gone := self._networks.pop(network_id, None)) is not None:
+                    self._network_indexes.release(gone.index)
+            case NetworkStored(network_id, NumberedNetwork() as stored):
+                self._networks[network_id] = stored
+                self._network_indexes.reserve(stored.index)
+
+    def _count_numbers(self, intents: Intents) -> None:
+        """Take as taken what the rows have, and what is promised to operations under way."""
+        places = self._places(intents.bindings) | self._promised_places
+        indexes = {numbered.index for numbered in intents.networks} | self._promised_indexes
+        self._network_indexes = NumberPool("network indexes", NETWORK_INDEXES, indexes)
+        self._port_indexes = NumberPool("port indexes", PORT_INDEXES, (numbers.index for _, numbers in places))
+        slots: dict[NetworkId, list[int]] = {}
+        for network_id, numbers in places:
+            slots.setdefault(network_id, []).append(numbers.slot)
+        self._slots = {network_id: slot_pool(taken) for network_id, taken in slots.items()}
+
+
+def slot_pool(taken: Sequence[int] = ()) -> NumberPool:
+    """Return the slots of one network's ports on one host."""
+    return NumberPool("slots of the network", SLOTS, taken)

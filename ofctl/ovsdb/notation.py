@@ -72,3 +72,28 @@ def merge(column: str, pairs: Mapping[str, str]) -> tuple[Value, Value]:
     `insert` alone keeps the old value of a key that is there (RFC 7047, section 5.1), hence the `delete` before it.
     """
     return [column, "delete", ovs_set(pairs)], [column, "insert", ovs_map(pairs)]
+
+
+def unsendable(value: Value) -> str | None:
+    """Return a string in `value` that ovsdb-server's JSON parser refuses, or None.
+
+    It has no null characters (RFC 7047, section 3.1: <string>) and no lone surrogates, and answers them by closing
+    the connection, which would fail the neighbours too.
+    """
+    if isinstance(value, str):
+        return value if "\0" in value or not _is_unicode(value) else None
+    if isinstance(value, list | tuple):
+        parts: Iterable[Value] = value
+    elif isinstance(value, dict):
+        parts = value.values()
+    else:
+        return None
+    return next((bad for part in parts if (bad := unsendable(part)) is not None), None)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

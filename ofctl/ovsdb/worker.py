@@ -19,7 +19,8 @@ from typing import Any
 import ovs.poller
 import ovs.timeval
 
-from ofctl.errors import Cancelled, DriverError, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.errors import Cancelled, DriverError, InvalidField, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.ovsdb.notation import unsendable
 from ofctl.ovsdb.operation import Operation, Phase, View
 from ofctl.ovsdb.replica import Replica, ReplyTransaction
 from ofctl.ovsdb.values import Connected, Disconnected, LockAcquired, LockLost
@@ -315,6 +316,8 @@ class Worker:
         for operation in chosen:
             try:
                 part = operation.build(self._view)
+                if (text := unsendable(part)) is not None:
+                    raise InvalidField("text", f"{text!r} has a character that the database cannot hold")
             except OfctlError as error:
                 self._complete(operation, error)
                 continue

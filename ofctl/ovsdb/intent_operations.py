@@ -1,0 +1,237 @@
+"""Operations on the intents' database. Built again after a reconnection, each finds its own first work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError, Refused
+from ofctl.model.confirmation import RequestRecord
+from ofctl.model.ids import HostId, NetworkId, NetworkIndex, PortId
+from ofctl.model.network import Network, NumberedNetwork
+from ofctl.model.port import Binding, BindingNumbers
+from ofctl.ovsdb.intent_rows import (
+    BINDING_KEY,
+    NETWORK_KEY,
+    binding_columns,
+    confirmation_columns,
+    network_columns,
+    network_of,
+)
+from ofctl.ovsdb.intent_view import IntentView
+from ofctl.ovsdb.notation import delete, insert, named, ovs_set, reference, row_name, update
+from ofctl.ovsdb.operation import Operation
+from ofctl.ovsdb.replica import Json, column, identity
+
+T = TypeVar("T")
+
+
+class NumberTaken(DriverError):
+    """Another host has given out the same network index meanwhile: take the next."""
+
+
+class IntentOperation(Operation[IntentView, T], Generic[T]):
+    """An operation that tells the loop what became of it, so that numbers are freed only after the truth is known."""
+
+    def __init__(self, *keys: str, on_settled: Callable[[Any], None] | None = None) -> None:
+        super().__init__(*keys)
+        self._on_settled = on_settled
+
+    def settled(self, outcome: T | BaseException) -> None:
+        if self._on_settled is not None:
+            self._on_settled(outcome)
+
+
+class PutNetwork(IntentOperation[NumberedNetwork]):
+    """A network with this content, under the index it has or a new one."""
+
+    def __init__(self, network: Network, index: NetworkIndex, on_settled: Callable[[Any], None]) -> None:
+        super().__init__(f"network:{network.network_id}", on_settled=on_settled)
+        self.network = network
+        self.index = index
+
+    def build(self, view: IntentView) -> list[Json]:
+        columns = network_columns(self.network, self.index)
+        present = view.networks.get(self.network.network_id)
+        if present is None:
+            return [insert("Network", columns, name=row_name("network", self.network.network_id))]
+        return [update("Network", identity(present), without(columns, NETWORK_KEY))]
+
+    def result(self, view: IntentView, marker: int) -> NumberedNetwork:  # noqa: ARG002
+        return network_of(view.network(self.network.network_id))
+
+    def explain(self, failure: str) -> OfctlError:
+        if '"network_index"' in failure or '"network_id"' in failure:
+            return NumberTaken(f"another host has just made a network: {failure}")
+        return super().explain(failure)
+
+
+class DeleteNetwork(IntentOperation[NetworkIndex | None]):
+    """No such network. Returns the index that is free now."""
+
+    def __init__(self, network_id: NetworkId) -> None:
+        super().__init__(f"network:{network_id}")
+        self.network_id = network_id
+        self._index: NetworkIndex | None = None
+
+    def build(self, view: IntentView) -> list[Json]:
+        row = view.networks.get(self.network_id)
+        if row is None:
+            return []
+        self._index = NetworkIndex(column(row, "network_index"))
+        users = sorted(port for port, other in view.bindings.items() if column(other, "network_id") == self.network_id)
+        if users:
+            raise self._in_use(f"port {users[0]}" + (f" and {len(users) - 1} more" if len(users) > 1 else ""))
+        return [delete("Network", identity(row))]
+
+    def result(self, view: IntentView, marker: int) -> NetworkIndex | None:  # noqa: ARG002
+        return self._index
+
+    def explain(self, failure: str) -> OfctlError:
+        return self._in_use("a port of another host") if "referential" in failure else super().explain(failure)
+
+    def _in_use(self, by: str) -> Refused:
+        return Refused(
+            f"network {self.network_id} is used by {by}; unplug that first",
+            reason="NETWORK_IN_USE",
+            subject=self.network_id,
+        )
+
+
+class AddBindings(IntentOperation[tuple[Binding, ...]]):
+    """All bindings with their numbers and the record, or nothing. One that is there already keeps its numbers."""
+
+    def __init__(
+        self, bindings: Sequence[Binding], request: RequestRecord | None, on_settled: Callable[[Any], None]
+    ) -> None:
+        super().__init__(*keys_of((binding.port_id for binding in bindings), request), on_settled=on_settled)
+        self.bindings = tuple(bindings)
+        self.request = request
+        self._present: dict[PortId, Binding] = {}
+
+    def build(self, view: IntentView) -> list[Json]:
+        self._present = {}
+        operations: list[Json] = []
+        for binding in self.bindings:
+            network = view.network(binding.network_id)
+            row = view.bindings.get(binding.port_id)
+            if row is not None:
+                self._present[binding.port_id] = self._same(view.binding(row), binding)
+                continue
+            columns = {**binding_columns(binding), "network": reference(identity(network))}
+            operations.append(insert("Binding", columns, name=row_name("binding", binding.port_id)))
+        return operations + view.put_request(self.request)
+
+    def _same(self, present: Binding, wanted: Binding) -> Binding:
+        same = (present.spec, present.device, present.request_id) == (wanted.spec, wanted.device, wanted.request_id)
+        if not same:
+            raise AlreadyExists(
+                f"port {wanted.port_id} is there already, with another content or from another request",
+                reason="PORT_EXISTS",
+                subject=wanted.port_id,
+            )
+        return present
+
+    def result(self, view: IntentView, marker: int) -> tuple[Binding, ...]:  # noqa: ARG002
+        return tuple(self._present.get(binding.port_id, binding) for binding in self.bindings)
+
+    def explain(self, failure: str) -> OfctlError:
+        ports = ", ".join(binding.port_id for binding in self.bindings)
+        if '"mac_address"' in failure:
+            return AlreadyExists(f"a MAC address of {ports} is in use on its network", reason="MAC_IN_USE")
+        return super().explain(failure)
+
+
+class UpdateBindings(IntentOperation[None]):
+    """New contents of bindings that are there; their key and numbers stay."""
+
+    def __init__(self, bindings: Sequence[Binding], request: RequestRecord | None) -> None:
+        super().__init__(*keys_of((binding.port_id for binding in bindings), request))
+        self.bindings = tuple(bindings)
+        self.request = request
+
+    def build(self, view: IntentView) -> list[Json]:
+        operations: list[Json] = []
+        for binding in self.bindings:
+            row = view.bindings.get(binding.port_id)
+            if row is None:
+                raise no_such_binding(binding.port_id, view.host_id)
+            evidence: Any = ovs_set([])
+            if binding.confirmation is not None:
+                name = row_name("confirmation", binding.port_id)
+                operations.append(
+                    insert("Confirmation", confirmation_columns(binding.confirmation, view.host_id), name=name)
+                )
+                evidence = named(name)
+            columns = without(binding_columns(binding), BINDING_KEY) | {"confirmation": evidence}
+            operations.append(update("Binding", identity(row), columns))
+        return operations + view.put_request(self.request)
+
+    def result(self, view: IntentView, marker: int) -> None:  # noqa: ARG002
+        return None
+
+
+class RemoveBindings(IntentOperation[tuple[tuple[NetworkId, BindingNumbers], ...]]):
+    """None of the bindings. Returns the numbers that are free now."""
+
+    def __init__(
+        self, ports: Sequence[PortId], request: RequestRecord | None, on_settled: Callable[[Any], None]
+    ) -> None:
+        super().__init__(*keys_of(ports, request), on_settled=on_settled)
+        self.ports = tuple(ports)
+        self.request = request
+        self._freed: list[tuple[NetworkId, BindingNumbers]] = []
+
+    def build(self, view: IntentView) -> list[Json]:
+        rows = [view.bindings[port] for port in self.ports if port in view.bindings]
+        self._freed = [(NetworkId(column(row, "network_id")), view.binding(row).numbers) for row in rows]
+        return [delete("Binding", identity(row)) for row in rows] + view.put_request(self.request)
+
+    def result(self, view: IntentView, marker: int) -> tuple[tuple[NetworkId, BindingNumbers], ...]:  # noqa: ARG002
+        return tuple(self._freed)
+
+
+class PutRequest(IntentOperation[None]):
+    """The outcome of a request."""
+
+    def __init__(self, record: RequestRecord) -> None:
+        super().__init__(*keys_of((), record))
+        self.record = record
+
+    def build(self, view: IntentView) -> list[Json]:
+        return view.put_request(self.record)
+
+    def result(self, view: IntentView, marker: int) -> None:  # noqa: ARG002
+        return None
+
+
+class RegisterHost(IntentOperation[int]):
+    """This host's row, its generation one higher: how often an agent of the host has opened the store."""
+
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__("host")
+        self.host_id = host_id
+
+    def build(self, view: IntentView) -> list[Json]:
+        row = view.host()
+        if row is None:
+            return [insert("Host", {"host_id": self.host_id, "generation": 1}, name="host")]
+        return [update("Host", identity(row), {"generation": column(row, "generation") + 1})]
+
+    def result(self, view: IntentView, marker: int) -> int:  # noqa: ARG002
+        return int(column(view.host(), "generation"))
+
+
+def keys_of(ports: Any, request: RequestRecord | None) -> list[str]:
+    """Return what an operation touches."""
+    return [f"port:{port}" for port in ports] + ([f"request:{request.request_id}"] if request is not None else [])
+
+
+def without(columns: Json, names: Sequence[str]) -> Json:
+    """Return the columns but those that never change: the server refuses even the same value for them."""
+    return {name: value for name, value in columns.items() if name not in names}
+
+
+def no_such_binding(port_id: PortId, host_id: HostId) -> NotFound:
+    """Return the error for a binding that is not there."""
+    return NotFound(f"port {port_id} is not bound to host {host_id}", reason="PORT_NOT_FOUND", subject=port_id)

@@ -1,0 +1,155 @@
+"""The rows of the intents' database for one host. Lives in the thread of the replica."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from ofctl.errors import NotFound
+from ofctl.model.confirmation import RequestRecord
+from ofctl.model.ids import HostId, NetworkId
+from ofctl.model.network import NumberedNetwork
+from ofctl.model.port import Binding
+from ofctl.ovsdb.intent_rows import binding_of, confirmation_of, network_of, request_columns, request_of
+from ofctl.ovsdb.notation import delete, insert, row_name, update
+from ofctl.ovsdb.operation import View
+from ofctl.ovsdb.replica import Json, column, identity
+from ofctl.ovsdb.switch_view import lock_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intents:
+    """All that is intended for one host: complete, since the server sent it as one reply."""
+
+    networks: tuple[NumberedNetwork, ...]
+    bindings: tuple[Binding, ...]
+    requests: tuple[RequestRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refilled:
+    """The replica was filled, at the start or after a reconnection."""
+
+    intents: Intents
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStored:
+    """A network came, changed or (`stored` None) went, by whatever host."""
+
+    network_id: NetworkId
+    stored: NumberedNetwork | None
+
+
+class IntentView(View):
+    """Networks of all hosts; bindings and requests of one."""
+
+    def __init__(self, host_id: HostId, *, request_limit: int) -> None:
+        super().__init__(load_schema())
+        self.host_id = host_id
+        self.lock = lock_name(host_id)
+        self.request_limit = request_limit
+        self.networks: dict[str, Any] = {}
+        self.bindings: dict[str, Any] = {}
+        self.requests: dict[str, Any] = {}
+        """In the order in which they came."""
+        self._refilled = False
+        self._touched_networks: set[str] = set()
+
+    def conditions(self) -> dict[str, list[Any]]:
+        """Fetch what is this host's: in a cluster the database holds that of many."""
+        return {table: [["host_id", "==", self.host_id]] for table in ("Host", "Binding", "Confirmation", "Request")}
+
+    def row_changed(self, event: str, row: Any, old: Any) -> None:  # noqa: ARG002
+        match row._table.name:
+            case "Network":
+                _index(self.networks, column(row, "network_id"), event, row)
+                self._touched_networks.add(column(row, "network_id"))
+            case "Binding":
+                _index(self.bindings, column(row, "port_id"), event, row)
+            case "Request":
+                _index(self.requests, column(row, "request_id"), event, row)
+
+    def refill(self) -> None:
+        for index in (self.networks, self.bindings, self.requests):
+            index.clear()
+        for table in ("Network", "Binding"):
+            for row in self.tables[table].rows.values():
+                self.row_changed("create", row, None)
+        for row in sorted(self.tables["Request"].rows.values(), key=lambda row: int(column(row, "at_ms"))):
+            self.row_changed("create", row, None)
+        self._refilled = True
+
+    def take_events(self) -> list[object]:
+        if self._refilled:
+            self._refilled = False
+            self._touched_networks.clear()
+            return [Refilled(self.intents())]
+        events: list[object] = []
+        for name in self._touched_networks:
+            row = self.networks.get(name)
+            events.append(NetworkStored(NetworkId(name), None if row is None else network_of(row)))
+        self._touched_networks.clear()
+        return events
+
+    def ending(self) -> list[Json]:
+        """Have the server answer only when the transaction is on disk (RFC 7047, section 5.2.7)."""
+        return [{"op": "commit", "durable": True}]
+
+    def intents(self) -> Intents:
+        """Return all rows as values, in order of their ids."""
+        return Intents(
+            networks=tuple(network_of(row) for _, row in sorted(self.networks.items())),
+            bindings=tuple(self.binding(row) for _, row in sorted(self.bindings.items())),
+            requests=tuple(request_of(row) for row in self.requests.values()),
+        )
+
+    def binding(self, row: Any) -> Binding:
+        """Return a Binding row, with the evidence that belongs to it, as a value."""
+        evidence = column(row, "confirmation")
+        return binding_of(
+            row, None if evidence is None else confirmation_of(self.tables["Confirmation"].rows[evidence])
+        )
+
+    def network(self, network_id: str) -> Any:
+        """Return the row of a network. Raises NotFound."""
+        row = self.networks.get(network_id)
+        if row is None:
+            raise NotFound(f"there is no network {network_id}", reason="NETWORK_NOT_FOUND", subject=network_id)
+        return row
+
+    def put_request(self, record: RequestRecord | None) -> list[Json]:
+        """Return the operations that write a record, and those that drop the oldest beyond the limit."""
+        if record is None:
+            return []
+        columns = request_columns(record)
+        present = self.requests.get(record.request_id)
+        if present is not None:
+            del columns["request_id"], columns["host_id"]
+            return [update("Request", identity(present), columns)]
+        surplus = len(self.requests) + 1 - self.request_limit
+        oldest = [row for _, row in zip(range(surplus), self.requests.values(), strict=False)] if surplus > 0 else []
+        return [
+            insert("Request", columns, name=row_name("request", record.request_id)),
+            *(delete("Request", identity(row)) for row in oldest),
+        ]
+
+    def host(self) -> Any:
+        """Return this host's row, or None."""
+        return next(iter(self.tables["Host"].rows.values()), None)
+
+
+def load_schema() -> Json:
+    """Return the schema in the package."""
+    schema = json.loads((resources.files("ofctl.ovsdb") / "ofctl.ovsschema").read_text("utf-8"))
+    assert isinstance(schema, dict)
+    return schema
+
+
+def _index(index: dict[str, Any], key: str, event: str, row: Any) -> None:
+    if event != "delete":
+        index[key] = row
+    elif index.get(key) == row:
+        del index[key]
