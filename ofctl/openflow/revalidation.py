@@ -38,7 +38,9 @@ DUMPS_NEEDED = 2
 FIRST_NUDGE_S = 0.001
 MAX_NUDGE_S = 0.05
 
-_CURRENT_FLOWS = re.compile(r"\(current (\d+)\)")
+_DATAPATH = re.compile(r"^\s+flows\s+: \(current ", re.MULTILINE)
+_KEYS = re.compile(r"\(keys (\d+)\)")
+"""Of one revalidator; their sum is the number of megaflows now (`current` is up to 100 ms old)."""
 _NEXT_TURN = ("version",) * COMMANDS_PER_TURN
 
 
@@ -123,9 +125,10 @@ class Revalidators:
     async def _round(self) -> None:
         control = await self._connected()
         present = tuple(self._callers)
-        cached = [int(number) for number in _CURRENT_FLOWS.findall((await control.run("upcall/show"))[0])]
+        show = (await control.run("upcall/show"))[0]
+        cached = sum(map(int, _KEYS.findall(show)))
         # Of several datapaths in one ovs-vswitchd `revalidator/wait` can wait for none.
-        purge = len(cached) > 1 or sum(cached) <= self.purge_limit
+        purge = cached <= self.purge_limit or len(_DATAPATH.findall(show)) > 1
         if purge:
             await control.run("revalidator/purge")
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +18,12 @@ BRIDGE = "br0"
 def within(seconds: float) -> float:
     """Return the deadline that is so far away."""
     return asyncio.get_running_loop().time() + seconds
+
+
+def footprint() -> tuple[int, int, int]:
+    """Return how many descriptors, threads and tasks this process has."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), len(asyncio.all_tasks())
 
 
 @pytest.fixture
