@@ -191,6 +191,7 @@ class FlowTables:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._fail_waiting(SwitchUnavailable("the agent stops"))
+        await self._revalidators.close()
         await self._switch.close()
 
     async def wait_resynced(self, *, deadline: float) -> None:

@@ -15,7 +15,7 @@ from ofctl.engine.flow_tables import DropNetwork, PutNetwork
 from ofctl.engine.inventory import Inventory, Key
 from ofctl.engine.operation import Operation, forward_deadline
 from ofctl.engine.self_description import describe_host
-from ofctl.engine.stages import UP, Stage
+from ofctl.engine.stages import Stage
 from ofctl.errors import (
     Aborted,
     AlreadyExists,
@@ -237,7 +237,7 @@ class HostEngine:
 
     def _joins(self, operation: Operation, request: PlugRequest) -> bool:
         """Tell whether the operation plugs just what is asked for; raises if it plugs one of the ports otherwise."""
-        if operation.stage in UP or operation.failure is not None:
+        if operation.turned:
             return False
         by_key = {(spec.port_id, spec.host_id): spec for spec in request.specs}
         for member in operation.members:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
-from ofctl.engine.stages import DOWN, TERMINAL, Event, Stage, next_stage
+from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, next_stage
 from ofctl.errors import Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
@@ -76,6 +76,11 @@ class Operation:
     @property
     def keeps_trying(self) -> bool:
         return self.persistent or all(member.spec.recovery is Recovery.KEEP_TRYING for member in self.members)
+
+    @property
+    def turned(self) -> bool:
+        """Whether the walk goes back up, or will at the next stage: nobody who wants the ports may join."""
+        return self.stage in UP or self._abort is not None or self.failure is not None
 
     def abort(self, error: OfctlError) -> None:
         """Turn the walk round at the next stage, for `error`; without effect on the walk back up."""

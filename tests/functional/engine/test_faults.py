@@ -187,7 +187,7 @@ async def test_one_of_two_callers_goes_away(lab: Lab) -> None:
 
 
 async def test_keep_trying_is_confirmed_when_the_obstacle_is_gone(lab: Lab) -> None:
-    run(["ip", "link", "add", "d0", "type", "dummy"])
+    run(["ip", "tuntap", "add", "d0", "mode", "tap"])
     spec = lab.spec("p1", requested_device=DeviceName("d0"), recovery=Recovery.KEEP_TRYING)
     with pytest.raises(OfctlError) as caught:
         await lab.plug(spec, request_id="r")
@@ -198,7 +198,7 @@ async def test_keep_trying_is_confirmed_when_the_obstacle_is_gone(lab: Lab) -> N
 
 
 async def test_keep_trying_ends_with_an_unplug(lab: Lab) -> None:
-    run(["ip", "link", "add", "d0", "type", "dummy"])
+    run(["ip", "tuntap", "add", "d0", "mode", "tap"])
     with pytest.raises(OfctlError):
         await lab.plug(lab.spec("p1", requested_device=DeviceName("d0"), recovery=Recovery.KEEP_TRYING))
     await lab.unplug("p1")

@@ -105,12 +105,12 @@ async def test_all_or_nothing(lab: Lab, namespace: Namespace) -> None:
     assert caught.value.field == "port.namespace.netns_path"
     assert caught.value.metadata["outcome"] == "ABSENT"
     record = lab.record("r")
-    assert (record.outcome, record.reason) == (Outcome.ABSENT, "INVALID_FIELD")
+    assert (record.outcome, record.reason) == (Outcome.ABSENT, "NO_NETNS")
     await lab.see(there)
 
 
 async def test_a_foreign_device_of_that_name_survives(lab: Lab) -> None:
-    run(["ip", "link", "add", "d0", "type", "dummy"])
+    run(["ip", "tuntap", "add", "d0", "mode", "tap"])
     with pytest.raises(Refused) as caught:
         await lab.plug(lab.spec("p1", requested_device=DeviceName("d0")))
     assert (caught.value.reason, caught.value.stage) == ("DEVICE_FOREIGN", "device")
@@ -173,7 +173,7 @@ async def test_levels_that_are_not_built_are_refused(lab: Lab, level: Level) -> 
 
 async def test_fifty_plugs_at_once_of_which_ten_fail(lab: Lab) -> None:
     for number in range(10):
-        run(["ip", "link", "add", f"d{number}", "type", "dummy"])
+        run(["ip", "tuntap", "add", f"d{number}", "mode", "tap"])
     specs = [
         lab.spec(f"p{number}", requested_device=DeviceName(f"d{number}") if number < 10 else None)
         for number in range(50)

@@ -94,7 +94,7 @@ async def test_a_namespace_that_is_gone_leaves_its_port_down_and_the_host_ready(
 async def test_an_existing_bridge_of_somebody_else_survives_the_start(lab: Lab) -> None:
     await lab.stop()
     lab.ovs.vsctl("del-br", BRIDGE)
-    run(["ip", "link", "add", "their0", "type", "dummy"])
+    run(["ip", "tuntap", "add", "their0", "mode", "tap"])
     lab.ovs.vsctl(
         "add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev", "protocols=OpenFlow10,OpenFlow15"
     )
@@ -107,7 +107,7 @@ async def test_an_existing_bridge_of_somebody_else_survives_the_start(lab: Lab) 
 
 
 async def test_foreign_ports_on_our_bridge_are_reported_and_left(lab: Lab) -> None:
-    run(["ip", "link", "add", "their0", "type", "dummy"])
+    run(["ip", "tuntap", "add", "their0", "mode", "tap"])
     lab.ovs.vsctl("add-port", BRIDGE, "their0")
     await lab.stop()
     await lab.start()
@@ -127,8 +127,8 @@ async def test_a_second_agent_does_not_get_the_host(lab: Lab) -> None:
 
 async def test_an_uplink_that_is_the_host_s_own_is_refused(lab: Lab) -> None:
     await lab.stop()
-    run(["ip", "link", "add", "nic0", "type", "dummy"])
-    run(["ip", "link", "add", "nic1", "type", "dummy"])
+    run(["ip", "tuntap", "add", "nic0", "mode", "tap"])
+    run(["ip", "tuntap", "add", "nic1", "mode", "tap"])
     run(["ip", "address", "add", "192.0.2.1/24", "dev", "nic0"])
     await lab.start(
         physical_networks={
