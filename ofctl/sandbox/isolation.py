@@ -59,13 +59,16 @@ def check() -> None:
         check=False,
     )
     if done.returncode:
-        cure = (
-            "this container lacks CAP_SYS_ADMIN: start it privileged, or run outside of it"
-            if os.geteuid() == 0
-            else "run as root, or let users make namespaces: sysctl user.max_user_namespaces, "
-            "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns"
-        )
-        raise NotPossible(f"no network namespace can be made ({done.stderr.strip()}): {cure}")
+        said = done.stderr.strip()
+        cure = ""
+        if os.geteuid():
+            cure = (
+                ". Run as root, or let users make namespaces: sysctl user.max_user_namespaces, "
+                "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns"
+            )
+        elif "not permitted" in said:
+            cure = ". This container lacks CAP_SYS_ADMIN: start it privileged, or run outside of it"
+        raise NotPossible(f"no network namespace can be made: {said}{cure}")
     try:
         os.close(os.open(TUN, os.O_RDWR))
     except OSError as error:
