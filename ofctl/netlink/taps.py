@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 
 from ofctl.errors import DeviceError, Refused
@@ -73,13 +72,9 @@ def _create(links: Links, spec: TapSpec, mark: OwnerMark, tun_path: str, deadlin
             tap.set_owner(spec.owner_uid, spec.owner_gid)
             if spec.checksum_offload_off:
                 switch_tx_checksum_off(links.socket.fileno(), spec.device)
-            tap.set_persistent(True)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            tap.set_persistent(False)
+            tap.set_persistent()
+    finally:
         tap.close()
-        raise
-    tap.close()
     try:
         return verify(links.at(created.ifindex, deadline), spec.device, mtu=spec.mtu, kind=KIND)
     except BaseException:

@@ -53,9 +53,9 @@ class NewTap:
         if gid is not None:
             fcntl.ioctl(self._fd, _TUNSETGROUP, gid)
 
-    def set_persistent(self, persistent: bool) -> None:
-        """Let it outlive its last descriptor, or not. Raises OSError."""
-        fcntl.ioctl(self._fd, _TUNSETPERSIST, int(persistent))
+    def set_persistent(self) -> None:
+        """Let it outlive its last descriptor. Raises OSError."""
+        fcntl.ioctl(self._fd, _TUNSETPERSIST, 1)
 
 
 def _open_tun(device: str, tun_path: str) -> int:

@@ -1,0 +1,138 @@
+"""A Mininet topology whose switch is owned by the agent: pingall and TCP, in both families."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ofctl.client import Client
+from ofctl.client.errors import NotFound
+from ofctl.mininet import AgentLink, AgentSwitch, TopologyError, agent_switch
+from ofctl.sandbox.sandbox import Sandbox
+
+mininet_net = pytest.importorskip("mininet.net")
+from mininet.net import Mininet  # noqa: E402
+from mininet.topo import Topo  # noqa: E402
+
+pytestmark = pytest.mark.skipif(shutil.which("mnexec") is None, reason="mnexec (Debian: mininet) is not installed")
+
+IPERF_PORT = 5201
+LEAST_BYTES = 1_000_000
+
+
+@pytest.fixture
+def sandbox(netns: None, rundir: Path) -> Iterator[Sandbox]:
+    with Sandbox(rundir) as made:
+        yield made
+
+
+class TwoNetworks(Topo):  # type: ignore[misc]
+    """Three hosts on s1 and two on s2."""
+
+    def build(self) -> None:
+        for switch, hosts in (("s1", ("h1", "h2", "h3")), ("s2", ("h4", "h5"))):
+            self.addSwitch(switch)
+            for host in hosts:
+                self.addLink(self.addHost(host), switch)
+
+
+@pytest.fixture
+def net(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mininet]:
+    # Mininet's initialisation raises sysctls of the whole machine; five hosts do not need it.
+    monkeypatch.setattr(Mininet, "inited", True)
+    made = Mininet(topo=TwoNetworks(), switch=agent_switch(target=sandbox.target), link=AgentLink, controller=None)
+    made.start()
+    yield made
+    made.stop()
+
+
+def ping(net: Mininet, source: str, address: str) -> bool:
+    """Tell whether one ping came back."""
+    return " 1 received" in net[source].cmd(f"ping -c1 -W1 {address}")
+
+
+def transfer(net: Mininet, client: str, server: str, address: str) -> int:
+    """Send over TCP for a second; return the bytes that the server received."""
+    listening = net[server].popen(["iperf3", "--server", "--one-off", "--port", str(IPERF_PORT), "--forceflush"])
+    try:
+        while "listening" not in listening.stdout.readline().decode():
+            assert listening.poll() is None
+        printed = net[client].cmd(f"iperf3 --json --client {address} --port {IPERF_PORT} --time 1")
+        result = json.loads(re.sub(r"\r", "", printed))
+        listening.communicate(timeout=10)
+        return int(result["end"]["sum_received"]["bytes"])
+    finally:
+        listening.kill()
+
+
+def test_a_topology_of_two_networks(net: Mininet, sandbox: Sandbox) -> None:
+    first, second = net.hosts[:3], net.hosts[3:]
+    assert net.ping(first, timeout=2) == 0
+    assert net.ping(second, timeout=2) == 0
+    assert [host.IP() for host in net.hosts] == [f"10.0.0.{number}" for number in range(1, 6)]
+    sixes = [host.defaultIntf().IP6() for host in net.hosts]
+    assert sixes == [f"fd00::{number}" for number in range(1, 6)]
+    for host in first:
+        for address in sixes[:3]:
+            assert ping(net, host.name, address)
+    assert not ping(net, "h1", "10.0.0.4") and not ping(net, "h1", sixes[3])
+
+
+@pytest.mark.parametrize("address", ["10.0.0.2", "fd00::2"])
+def test_tcp(net: Mininet, address: str) -> None:
+    assert transfer(net, "h1", "h2", address) >= LEAST_BYTES
+
+
+def test_the_ports_are_the_agent_s(net: Mininet, sandbox: Sandbox) -> None:
+    with Client(sandbox.target) as client:
+        ports = {port.spec.port_id: port for port in client.ports()}
+        assert sorted(ports) == ["s1.h1-eth0", "s1.h2-eth0", "s1.h3-eth0", "s2.h4-eth0", "s2.h5-eth0"]
+        (link,) = net.linksBetween(net["h1"], net["s1"])
+        assert link.port.confirmation.ofport == ports["s1.h1-eth0"].confirmation.ofport > 0
+        assert link.intf2.name in sandbox.ovs.vsctl("list-ports", "br-int").split()
+        assert net["h1"].MAC() == ports["s1.h1-eth0"].spec.mac_address
+        assert all(switch.connected() for switch in net.switches)
+        net.delLink(link)
+        with pytest.raises(NotFound):
+            client.port("s1.h1-eth0")
+        assert not net.linksBetween(net["h1"], net["s1"])
+
+
+def test_nothing_is_left_after_stop(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mininet, "inited", True)
+    net = Mininet(topo=TwoNetworks(), switch=agent_switch(target=sandbox.target), link=AgentLink, controller=None)
+    net.start()
+    net.stop()
+    with Client(sandbox.target) as client:
+        assert list(client.ports()) == [] and list(client.networks()) == []
+    assert sandbox.ovs.vsctl("list-ports", "br-int").split() == []
+
+
+def test_what_a_network_is_not(net: Mininet) -> None:
+    with pytest.raises(TopologyError, match="two networks"):
+        net.addLink("s1", "s2")
+    with pytest.raises(TopologyError, match="two networks"):
+        net.addLink("h1", "h2")
+    outside = net.addHost("h9", inNamespace=False)
+    with pytest.raises(TopologyError, match="namespace"):
+        net.addLink(outside, "s1")
+    with pytest.raises(TopologyError, match="does not change"):
+        net["h1"].setIP("10.0.0.77", 8)
+    with pytest.raises(TopologyError, match="does not change"):
+        net["h1"].setMAC("02:00:00:00:00:77")
+    with pytest.raises(TopologyError, match="controller=None"):
+        net["s1"].start([object()])
+    assert isinstance(net["s1"], AgentSwitch)
+
+
+def test_a_host_on_two_networks(net: Mininet) -> None:
+    """The second interface has its address from the link, and is a port of the other network."""
+    link = net.addLink("h1", "s2", params1={"ip": "10.0.0.50/8", "ip6": "fd00::50"})
+    assert link.port.spec.fixed_ips == ["10.0.0.50", "fd00::50"]
+    assert [intf.name for intf in net["h1"].intfList()] == ["h1-eth0", "h1-eth1"]
+    assert " 1 received" in net["h1"].cmd("ping -c1 -W2 -I h1-eth1 fd00::4")
