@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ofctl.client import Client
 from ofctl.client.errors import NotFound
 from ofctl.mininet import AgentLink, AgentSwitch, TopologyError, agent_switch
 from ofctl.sandbox.sandbox import Sandbox
+from tests.conftest import enter_new_netns
+from tests.functional.netlink.conftest import Namespace
 
 mininet_net = pytest.importorskip("mininet.net")
 from mininet.net import Mininet  # noqa: E402
@@ -25,10 +28,18 @@ IPERF_PORT = 5201
 LEAST_BYTES = 1_000_000
 
 
-@pytest.fixture
-def sandbox(netns: None, rundir: Path) -> Iterator[Sandbox]:
-    with Sandbox(rundir) as made:
-        yield made
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """One agent for all: each test builds its networks and must leave nothing of them."""
+    before = Namespace.here()
+    enter_new_netns()
+    with tempfile.TemporaryDirectory(prefix="oft-", dir="/tmp") as directory:
+        try:
+            with Sandbox(Path(directory)) as made:
+                yield made
+        finally:
+            before.enter()
+            before.close()
 
 
 class TwoNetworks(Topo):  # type: ignore[misc]
