@@ -75,6 +75,4 @@ def _intents(sandbox: Sandbox) -> list[str]:
 
 def _lines(dump: str) -> list[str]:
     """Return the entries of a dump of ovs-ofctl, without the header of the reply."""
-    return [
-        line.strip() for line in dump.splitlines() if line.strip() and "_REPLY" not in line and "_STATS" not in line
-    ]
+    return [line.strip() for line in dump.splitlines() if line.strip() and " reply (OF" not in line]
