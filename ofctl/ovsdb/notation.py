@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ofctl.ovsdb.replica import Json
@@ -74,26 +75,23 @@ def merge(column: str, pairs: Mapping[str, str]) -> tuple[Value, Value]:
     return [column, "delete", ovs_set(pairs)], [column, "insert", ovs_map(pairs)]
 
 
-def unsendable(value: Value) -> str | None:
-    """Return a string in `value` that ovsdb-server's JSON parser refuses, or None.
+def unsendable(operations: list[Json]) -> bool:
+    """Tell whether a string in `operations` is one that ovsdb-server's JSON parser refuses.
 
     It has no null characters (RFC 7047, section 3.1: <string>) and no lone surrogates, and answers them by closing
     the connection, which would fail the neighbours too.
     """
-    if isinstance(value, str):
-        return value if "\0" in value or not _is_unicode(value) else None
-    if isinstance(value, list | tuple):
-        parts: Iterable[Value] = value
-    elif isinstance(value, dict):
-        parts = value.values()
-    else:
-        return None
-    return next((bad for part in parts if (bad := unsendable(part)) is not None), None)
-
-
-def _is_unicode(text: str) -> bool:
+    text = json.dumps(operations, ensure_ascii=False)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return False
-    return True
+        return True
+    return "\\u0000" in text and "\0" in "".join(_strings(operations))
+
+
+def _strings(value: Value) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)

@@ -81,7 +81,8 @@ class FastSession(ovs.jsonrpc.Session):  # type: ignore[misc]
         reconnect = ovs.reconnect.Reconnect(now)
         session = cls(reconnect, None, remotes)
         session.pick_remote()
-        reconnect.set_backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS)
+        # Not by set_backoff(), which raises both to 1,000 ms: too long for a server on the same host.
+        reconnect.min_backoff, reconnect.max_backoff = MIN_BACKOFF_MS, MAX_BACKOFF_MS
         reconnect.enable(now)
         reconnect.set_backoff_free_tries(len(remotes))
         if not ovs.stream.stream_or_pstream_needs_probes(reconnect.get_name()):

@@ -57,8 +57,10 @@ class Worker:
     """Owns the replica. `submit`, `wake` and `stop` may be called from any thread; `deliver` is called in this one."""
 
     def __init__(self, remote: str, view: View, *, deliver: Delivery) -> None:
-        self._remote = remote
         self._view = view
+        # Made in the caller's thread: it calls uuid.uuid1(), and libuuid keeps a file open for each thread that does,
+        # even when the thread has ended.
+        self._replica = Replica(remote, view.schema, conditions=view.conditions(), on_row=view.row_changed)
         self._deliver = deliver
         self._mutex = threading.Lock()
         self._queue: collections.deque[AnyOperation] = collections.deque()
@@ -111,9 +113,11 @@ class Worker:
 
     def _run(self) -> None:
         problem: OfctlError = Unavailable("the connection to the database is closed", reason="OVSDB_CLOSED")
-        replica: Replica | None = None
+        replica = self._replica
         try:
-            replica = self._open()
+            self._view.replica = replica
+            if self._view.lock is not None:
+                replica.set_lock(self._view.lock)
             poller = ovs.poller.Poller()
             while not self._stopping:
                 self._step(replica)
@@ -127,18 +131,8 @@ class Worker:
             LOG.exception("the thread of database %s failed", self._view.schema["name"])
             problem = DriverError(f"the thread of database {self._view.schema['name']} failed: {error}")
         finally:
-            if replica is not None:
-                replica.close()
+            replica.close()
             self._end(problem)
-
-    def _open(self) -> Replica:
-        replica = Replica(
-            self._remote, self._view.schema, conditions=self._view.conditions(), on_row=self._view.row_changed
-        )
-        self._view.replica = replica
-        if self._view.lock is not None:
-            replica.set_lock(self._view.lock)
-        return replica
 
     def _drain(self) -> None:
         try:
@@ -316,8 +310,8 @@ class Worker:
         for operation in chosen:
             try:
                 part = operation.build(self._view)
-                if (text := unsendable(part)) is not None:
-                    raise InvalidField("text", f"{text!r} has a character that the database cannot hold")
+                if unsendable(part):
+                    raise InvalidField("text", "has a null character or a lone surrogate, which no database can hold")
             except OfctlError as error:
                 self._complete(operation, error)
                 continue
