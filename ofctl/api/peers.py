@@ -172,7 +172,8 @@ class _Outer(_Half):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
-        self.transport.pause_reading()
+        # Soon and not now: Python 3.11.2 (Debian 12) starts to read after this callback, paused or not.
+        asyncio.get_running_loop().call_soon(self.transport.pause_reading)
         peer: socket.socket = transport.get_extra_info("socket")
         _, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         self._connecting = asyncio.create_task(self._connect(uid & 0xFFFFFFFF))
