@@ -35,7 +35,7 @@ def host_traffic(links: Links, nic: str, deadline: float) -> str | None:
             if address.ifindex == device.ifindex and not address.link_local:
                 return f"{where} has the host's address {address.address}"
         for route in routes:
-            if route.unicast and route.destination.endswith("/0") and device.ifindex in route.devices:
+            if route.destination.endswith("/0") and device.ifindex in route.devices:
                 return f"{where} carries the host's default route" + (f" via {route.via}" if route.via else "")
     return None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mininet.net import Mininet
+from mininet.topo import Topo
 
 from ofctl.client import Client
 from ofctl.client.errors import NotFound
@@ -17,12 +18,6 @@ from ofctl.mininet import AgentLink, AgentSwitch, TopologyError, agent_switch
 from ofctl.sandbox.sandbox import Sandbox
 from tests.conftest import enter_new_netns
 from tests.functional.netlink.conftest import Namespace
-
-mininet_net = pytest.importorskip("mininet.net")
-from mininet.net import Mininet  # noqa: E402
-from mininet.topo import Topo  # noqa: E402
-
-pytestmark = pytest.mark.skipif(shutil.which("mnexec") is None, reason="mnexec (Debian: mininet) is not installed")
 
 IPERF_PORT = 5201
 LEAST_BYTES = 1_000_000

@@ -47,6 +47,12 @@ async def test_the_default_route(devices: Devices, nic: str, route: str) -> None
     assert await devices.carries_host_traffic(nic, deadline=soon()) == "nic0 carries the host's default route"
 
 
+async def test_the_default_route_by_a_nexthop_object(devices: Devices, nic: str) -> None:
+    run("ip", "nexthop", "add", "id", "7", "dev", nic)
+    run("ip", "route", "add", "default", "nhid", "7")
+    assert await devices.carries_host_traffic(nic, deadline=soon()) == "nic0 carries the host's default route"
+
+
 async def test_other_routes_do_not_matter(devices: Devices, nic: str) -> None:
     run("ip", "route", "add", "10.0.0.0/8", "dev", nic)
     run("ip", "route", "add", "blackhole", "default")
