@@ -37,11 +37,14 @@ def image_digest(images: Iterable[FlowImage]) -> tuple[int, str]:
     digest = hashlib.sha256()
     for image in ordered:
         key = image.key
-        digest.update(b"%d,%d,%d,%d,%d;" % (*_order(image)[:2], image.cookie, len(key.match), len(image.content)))
+        digest.update(
+            b"%d,%d,%d,%d,%d;" % (key.table_number, key.priority, image.cookie, len(key.match), len(image.content))
+        )
         digest.update(key.match)
         digest.update(image.content)
     return len(ordered), digest.hexdigest()
 
 
-def _order(image: FlowImage) -> tuple[int, int, bytes]:
-    return (image.key.table_number, image.key.priority, image.key.match)
+def _order(image: FlowImage) -> tuple[int, int, bytes, int, bytes]:
+    key = image.key
+    return (key.table_number, key.priority, key.match, image.cookie, image.content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -194,6 +195,7 @@ async def test_kill_in_mid_commit_and_dump_is_seen_at_once_and_leaves_nothing_be
     loop = asyncio.get_running_loop()
     events: list[object] = []
     switch.subscribe(events.append)
+    gc.collect()
     before = footprint()
     for generation in range(1, rounds + 1):
         commits = asyncio.gather(*(commit_until_lost(switch) for _ in range(3)))

@@ -129,11 +129,13 @@ async def frames_by_the_old_tables(
     return wrong
 
 
-@pytest.mark.parametrize(("flows", "rounds"), [(20, 20), (3000, 6)])
 async def test_after_the_barrier_alone_frames_are_handled_by_the_old_tables(
-    bridge: PrivateOvs, switch: Switch, wires: Wires, flows: int, rounds: int
+    bridge: PrivateOvs, switch: Switch, wires: Wires
 ) -> None:
-    assert await frames_by_the_old_tables(bridge, switch, wires, flows=flows, rounds=rounds, confirm=None) > 0
+    for _ in range(20):  # The first round is nearly always enough.
+        if await frames_by_the_old_tables(bridge, switch, wires, flows=3000, rounds=2, confirm=None):
+            return
+    pytest.fail("the frames of the next test show nothing")
 
 
 @pytest.mark.parametrize(("flows", "rounds"), [(20, 20), (3000, 6)])

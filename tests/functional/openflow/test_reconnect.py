@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 from pathlib import Path
 
@@ -94,6 +95,7 @@ async def test_two_hundred_reconnects_leave_nothing_behind(rundir: Path) -> None
     fake = FakeSwitch(rundir / "fake.mgmt")
     await fake.start()
     switch = Switch("fake", fake.path, first_backoff_s=0.0005)
+    gc.collect()
     before = footprint()
     events: list[Connected | Disconnected] = []
     switch.subscribe(events.append)
@@ -113,6 +115,7 @@ async def test_two_hundred_reconnects_leave_nothing_behind(rundir: Path) -> None
     assert [type(event) for event in events[:400]] == [Connected, Disconnected] * 200
     await switch.close()
     await fake.stop()
+    gc.collect()
     assert footprint()[1:] == before[1:]
     assert footprint()[0] == before[0] - 1  # The fake's listening socket.
 
