@@ -57,7 +57,7 @@ def reserve_s(remaining_s: float, configured_s: float) -> float:
     comes what gRPC may have added on the way: it sends a timeout with two to three digits, rounded up, so that the
     agent sees 10.1 s where the caller waits 10.0005 s (gRPC core, timeout_encoding.cc).
     """
-    rounded_up = 10 ** math.floor(math.log10(remaining_s)) / 100
+    rounded_up = math.pow(10, math.floor(math.log10(remaining_s)) - 2)
     return rounded_up + min(configured_s, max(remaining_s / 10, min(LEAST_RESERVE_S, remaining_s / 2)))
 
 

@@ -154,7 +154,9 @@ def unplug(session: Session, *, port_id: str, host_id: str, force: bool, missing
 @click.option("--host", "host_id", default="")
 @click.option("--state", type=click.Choice(STATES))
 @agent_options
-def list_(session: Session, network_id: str, project_id: str, device_id: str, host_id: str, state: str | None) -> None:
+def list_(
+    session: Session, *, network_id: str, project_id: str, device_id: str, host_id: str, state: str | None
+) -> None:
     """List the ports that match all filters."""
     with session.agent("listing ports") as agent:
         found = list(

@@ -46,7 +46,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
-        self.exit_code = EXIT_STATUS.get(code, 1)  # type: ignore[misc] - click reads it from the instance
+        self.exit_code = EXIT_STATUS.get(code, 1)  # type: ignore[misc]  # click reads it from the instance
 
     def show(self, file: Any = None) -> None:
         click.echo(f"ofctl: {self.format_message()}", err=True, file=file)

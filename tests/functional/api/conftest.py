@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from ofctl.api.server import ApiServer
@@ -29,16 +30,22 @@ def settings(
     )
 
 
+@pytest.fixture
+def open_rundir(rundir: Path) -> Path:
+    """`rundir`, open to every user."""
+    rundir.chmod(0o755)
+    return rundir
+
+
 @pytest_asyncio.fixture
 async def engine() -> MemoryEngine:
     return MemoryEngine()
 
 
 @pytest_asyncio.fixture
-async def server(engine: MemoryEngine, rundir: Path) -> AsyncIterator[ApiServer]:
+async def server(engine: MemoryEngine, open_rundir: Path) -> AsyncIterator[ApiServer]:
     """A server that is ready; its socket is `api.sock` in `rundir`, open to everybody."""
-    server = ApiServer(engine, settings(rundir / "api.sock", mode=0o666), default_timeout_s=20.0)
-    rundir.chmod(0o755)
+    server = ApiServer(engine, settings(open_rundir / "api.sock", mode=0o666), default_timeout_s=20.0)
     await server.start()
     server.set_serving(True)
     try:

@@ -32,8 +32,8 @@ from ofctl.v1 import port_pb2, port_pb2_grpc
 from tests.functional.api.memory import MemoryEngine
 
 
-def vm(port_id: str, **fields: str) -> PortSpec:
-    return PortSpec(port_id=port_id, network_id="blue", vm=VmConsumer(), **fields)
+def vm(port_id: str, *, project_id: str = "", device_id: str = "") -> PortSpec:
+    return PortSpec(port_id=port_id, network_id="blue", project_id=project_id, device_id=device_id, vm=VmConsumer())
 
 
 async def test_plug_returns_the_port_with_its_device_and_evidence(client: AsyncClient, engine: MemoryEngine) -> None:
@@ -125,18 +125,16 @@ async def test_list_ports_filters(client: AsyncClient) -> None:
     await client.plug(vm("b", project_id="p2", device_id="d1"))
     await client.plug(PortSpec(port_id="c", network_id="red", project_id="p1", vm=VmConsumer()))
 
-    async def ids(**filters: str) -> list[str]:
-        return [port.spec.port_id async for port in client.ports(**filters)]
-
-    assert await ids() == ["a", "b", "c"]
-    assert await ids(network_id="blue") == ["a", "b"]
-    assert await ids(project_id="p1") == ["a", "c"]
-    assert await ids(device_id="d1", project_id="p2") == ["b"]
-    assert await ids(host_id="host-2") == []
-    active = client.ports(state=PortState.PORT_STATE_ACTIVE)
-    assert [port.spec.port_id async for port in active] == ["a", "b", "c"]
-    down = client.ports(state=PortState.PORT_STATE_DOWN)
-    assert [port.spec.port_id async for port in down] == []
+    for listing, expected in (
+        (client.ports(), ["a", "b", "c"]),
+        (client.ports(network_id="blue"), ["a", "b"]),
+        (client.ports(project_id="p1"), ["a", "c"]),
+        (client.ports(device_id="d1", project_id="p2"), ["b"]),
+        (client.ports(host_id="host-2"), []),
+        (client.ports(state=PortState.PORT_STATE_ACTIVE), ["a", "b", "c"]),
+        (client.ports(state=PortState.PORT_STATE_DOWN), []),
+    ):
+        assert [port.spec.port_id async for port in listing] == expected
 
 
 async def test_pages_are_stable_while_ports_come_and_go(client: AsyncClient) -> None:
@@ -169,7 +167,7 @@ async def test_networks(client: AsyncClient) -> None:
     assert (await client.apply_network(red)).mtu == 1500
     assert [network.network_id async for network in client.networks()] == ["blue", "red"]
     assert (await client.network("red")).segmentation_id == 7
-    assert list((await client.network("blue")).subnets)[0] == Subnet(cidr="192.0.2.0/24", gateway="192.0.2.1")
+    assert (await client.network("blue")).subnets[0] == Subnet(cidr="192.0.2.0/24", gateway="192.0.2.1")
     await client.delete_network("red")
     with pytest.raises(NotFound):
         await client.delete_network("red")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
@@ -45,7 +46,7 @@ RAISED = [
 ]
 
 
-def raising(error: Exception) -> object:
+def raising(error: Exception) -> Callable[[PlugRequest], Awaitable[None]]:
     async def before_plug(request: PlugRequest) -> None:
         raise error
 

@@ -14,6 +14,8 @@ from ofctl.v1 import network_pb2, network_pb2_grpc, port_pb2, port_pb2_grpc
 from tests.functional.api.memory import MemoryEngine
 
 GOOD: dict[str, Any] = {"port_id": "web", "network_id": "blue", "vm": {}}
+WEB = port_pb2.PortSpec(port_id="web", network_id="blue", vm=port_pb2.VmConsumer())
+ELSEWHERE = port_pb2.PortSpec(port_id="b", network_id="blue", host_id="h2", vm=port_pb2.VmConsumer())
 NETNS = {"netns_path": "/run/netns/web"}
 
 
@@ -72,15 +74,27 @@ NETWORKS: list[tuple[dict[str, Any], str, str]] = [
     ({"network_id": "red", "type": 2}, "network.physical_network", "required"),
     ({"network_id": "red", "physical_network": "net1"}, "network.physical_network", "must be empty"),
     ({"network_id": "red", "type": 3, "physical_network": "n"}, "network.segmentation_id", "VLAN id"),
-    ({"network_id": "red", "type": 3, "physical_network": "n", "segmentation_id": 0}, "network.segmentation_id", "1 to 4094"),
+    (
+        {"network_id": "red", "type": 3, "physical_network": "n", "segmentation_id": 0},
+        "network.segmentation_id",
+        "1 to 4094",
+    ),
     ({"network_id": "red", "segmentation_id": 5}, "network.segmentation_id", "absent"),
     ({"network_id": "red", "mtu": 67}, "network.mtu", "68 to"),
     ({"network_id": "red", "mtu": 1279, "subnets": [{"cidr": "2001:db8::/64"}]}, "network.mtu", "1280 to"),
     ({"network_id": "red", "subnets": [{"cidr": "192.0.2.0"}]}, "network.subnets[0].cidr", "no prefix"),
     ({"network_id": "red", "subnets": [{"cidr": "192.0.2.1/24"}]}, "network.subnets[0].cidr", "host bits"),
-    ({"network_id": "red", "subnets": [{"cidr": "192.0.2.0/24", "gateway": "192.0.3.1"}]}, "network.subnets[0].gateway", "no host address"),
-    ({"network_id": "red", "subnets": [{"cidr": "192.0.2.0/24"}, {"cidr": "192.0.2.128/25"}]}, "network.subnets[1].cidr", "overlaps"),
-]  # fmt: skip
+    (
+        {"network_id": "red", "subnets": [{"cidr": "192.0.2.0/24", "gateway": "192.0.3.1"}]},
+        "network.subnets[0].gateway",
+        "no host address",
+    ),
+    (
+        {"network_id": "red", "subnets": [{"cidr": "192.0.2.0/24"}, {"cidr": "192.0.2.128/25"}]},
+        "network.subnets[1].cidr",
+        "overlaps",
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -118,12 +132,12 @@ async def test_overlays_are_refused(client: AsyncClient, kind: str) -> None:
 
 REQUESTS: list[tuple[str, Any, str]] = [
     ("PlugPort", port_pb2.PlugPortRequest(), "port"),
-    ("PlugPort", port_pb2.PlugPortRequest(port=GOOD, request_id="a b"), "request_id"),
-    ("PlugPort", port_pb2.PlugPortRequest(port=GOOD, level=17), "level"),  # type: ignore[arg-type]
+    ("PlugPort", port_pb2.PlugPortRequest(port=WEB, request_id="a b"), "request_id"),
+    ("PlugPort", port_pb2.PlugPortRequest(port=WEB, level=17), "level"),  # type: ignore[arg-type]
     ("PlugPorts", port_pb2.PlugPortsRequest(), "ports"),
-    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[GOOD] * 65), "ports"),
-    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[GOOD, GOOD]), "ports[1].port_id"),
-    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[GOOD, {**GOOD, "port_id": "b", "host_id": "h2"}]), "ports[1].host_id"),
+    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[WEB] * 65), "ports"),
+    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[WEB, WEB]), "ports[1].port_id"),
+    ("PlugPorts", port_pb2.PlugPortsRequest(ports=[WEB, ELSEWHERE]), "ports[1].host_id"),
     ("UnplugPort", port_pb2.UnplugPortRequest(), "port_id"),
     ("UnplugPort", port_pb2.UnplugPortRequest(port_id="web", host_id="a b"), "host_id"),
     ("GetPort", port_pb2.GetPortRequest(), "port_id"),
@@ -162,7 +176,7 @@ async def test_wrong_network_requests(client: AsyncClient) -> None:
 
 async def test_a_page_token_of_another_listing_is_refused(client: AsyncClient) -> None:
     for name in ("a", "b"):
-        await client.plug(port_pb2.PortSpec(port_id=name, network_id="blue", vm={}))
+        await client.plug(port_pb2.PortSpec(port_id=name, network_id="blue", vm=port_pb2.VmConsumer()))
     async with grpc.aio.insecure_channel(client.target) as channel:
         stub = port_pb2_grpc.PortServiceStub(channel)
         page = await stub.ListPorts(port_pb2.ListPortsRequest(page_size=1))

@@ -1,0 +1,146 @@
+"""Messages to values and back: nothing is lost."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ofctl.api import enums
+from ofctl.api.convert import network_from_proto, network_to_proto, port_to_proto, spec_from_proto, spec_to_proto
+from ofctl.errors import InvalidField
+from ofctl.model.confirmation import Level
+from ofctl.model.ids import DeviceName, HostId, MacAddress, NetworkId, PhysicalNetwork, PortId
+from ofctl.model.network import Network, NetworkType, Subnet
+from ofctl.model.port import NamespaceConsumer, PortSpec, Recovery, Route, VifType, VmConsumer
+from ofctl.v1 import confirmation_pb2, network_pb2, port_pb2, vif_pb2
+from tests.functional.api.memory import plugged
+
+HOST = HostId("host-1")
+
+ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,40}", fullmatch=True)
+names = st.text(max_size=40)
+devices = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", fullmatch=True).map(DeviceName)
+macs = st.integers(1, 2**40).map(lambda n: MacAddress(":".join(f"{octet:02x}" for octet in (2, *n.to_bytes(6)[1:]))))
+addresses = st.ip_addresses()
+interfaces = st.tuples(addresses, st.integers(0, 32)).map(lambda pair: ipaddress.ip_interface(f"{pair[0]}/{pair[1]}"))
+prefixes = interfaces.map(lambda interface: interface.network)
+mtus = st.integers(1280, 65_521)
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
+    destination = draw(prefixes)
+    return Route(destination=destination, via=draw(st.none() | st.ip_addresses(v=destination.version)))
+
+
+vms = st.builds(
+    VmConsumer,
+    owner_uid=st.none() | st.integers(0, 2**32 - 2),
+    owner_gid=st.none() | st.integers(0, 2**32 - 2),
+    multi_queue=st.booleans(),
+)
+namespaces = st.builds(
+    NamespaceConsumer,
+    netns_path=st.just("/run/netns/x"),
+    interface_name=devices.filter(lambda name: name != "lo"),
+    addresses=st.lists(interfaces, max_size=3).map(tuple),
+    routes=st.lists(routes(), max_size=3).map(tuple),
+    container=st.booleans(),
+)
+specs = st.builds(
+    PortSpec,
+    port_id=ids.map(PortId),
+    network_id=ids.map(NetworkId),
+    host_id=ids.map(HostId),
+    consumer=vms | namespaces,
+    project_id=names,
+    device_id=names,
+    device_owner=names,
+    labels=st.dictionaries(names.filter(bool), names, max_size=3).map(lambda labels: tuple(sorted(labels.items()))),
+    mac_address=st.none() | macs,
+    fixed_ips=st.lists(addresses, max_size=4, unique=True).map(tuple),
+    mtu=st.none() | mtus,
+    requested_device=st.none() | devices,
+    vif_types=st.frozensets(st.sampled_from(VifType)),
+    recovery=st.sampled_from(Recovery),
+)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    kind = draw(st.sampled_from((NetworkType.LOCAL, NetworkType.FLAT, NetworkType.VLAN)))
+    cidrs = draw(st.lists(st.sampled_from(("192.0.2.0/24", "198.51.100.0/31", "2001:db8::/64")), unique=True))
+    subnets = []
+    for cidr in map(ipaddress.ip_network, cidrs):
+        subnets.append(Subnet(cidr=cidr, gateway=draw(st.none() | st.just(cidr[1]))))
+    return Network(
+        network_id=NetworkId(draw(ids)),
+        name=draw(names),
+        network_type=kind,
+        segmentation_id=draw(st.integers(1, 4094)) if kind is NetworkType.VLAN else None,
+        physical_network=None if kind is NetworkType.LOCAL else PhysicalNetwork("net1"),
+        mtu=draw(mtus),
+        subnets=tuple(subnets),
+    )
+
+
+@given(specs)
+def test_a_port_survives_the_way_there_and_back(spec: PortSpec) -> None:
+    sent = port_pb2.PortSpec.FromString(spec_to_proto(spec).SerializeToString())
+    assert spec_from_proto(sent, host_id=HostId("another")) == spec
+
+
+@given(networks())
+def test_a_network_survives_the_way_there_and_back(network: Network) -> None:
+    sent = network_pb2.Network.FromString(network_to_proto(network).SerializeToString())
+    assert network_from_proto(sent) == network
+
+
+@given(specs, st.sampled_from(Level))
+def test_a_plugged_port_tells_its_spec_and_evidence(spec: PortSpec, level: Level) -> None:
+    message = port_to_proto(plugged(spec, level=level, request_id="r1"))
+    admitted = spec_from_proto(message.spec, host_id=HOST)
+    assert (admitted.port_id, admitted.consumer, admitted.labels) == (spec.port_id, spec.consumer, spec.labels)
+    assert message.confirmation.level == enums.LEVELS[level] and message.confirmation.flow_digest == "ab" * 32
+    details = message.vif_details
+    assert details.WhichOneof("kind") == spec.vif_type.value
+    assert getattr(details, spec.vif_type.value).device_name == details.device_name
+    assert details.mac_address == message.spec.mac_address != ""
+
+
+def test_defaults() -> None:
+    message = port_pb2.PortSpec(port_id="p", network_id="n", namespace=port_pb2.NamespaceConsumer(netns_path="/n"))
+    spec = spec_from_proto(message, host_id=HOST)
+    assert spec == PortSpec(
+        port_id=PortId("p"),
+        network_id=NetworkId("n"),
+        host_id=HOST,
+        consumer=NamespaceConsumer(netns_path="/n", interface_name=DeviceName("eth0")),
+    )
+    network = network_from_proto(network_pb2.Network(network_id="n"))
+    assert network == Network(network_id=NetworkId("n"), network_type=NetworkType.LOCAL, mtu=1500)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "values"),
+    [
+        (enums.LEVELS, confirmation_pb2.ConfirmationLevel.values()),
+        (enums.OUTCOMES, confirmation_pb2.Outcome.values()),
+        (enums.NETWORK_TYPES, network_pb2.NetworkType.values()),
+        (enums.ACTIVATIONS, port_pb2.Activation.values()),
+        (enums.PORT_STATES, port_pb2.PortState.values()),
+        (enums.RECOVERIES, port_pb2.Recovery.values()),
+        (enums.VIF_TYPES, vif_pb2.VifType.values()),
+        (enums.DATAPATH_TYPES, vif_pb2.DatapathType.values()),
+    ],
+)
+def test_the_enumerations_have_the_same_members(pairs: enums.Pairs[Any, Any], values: list[int]) -> None:
+    assert {0, *pairs.values()} == set(values)
+    for member, number in pairs.items():
+        assert pairs.model(number, "x") is member
+    with pytest.raises(InvalidField, match="x: is 0"):
+        pairs.model(0, "x")
