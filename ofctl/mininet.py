@@ -2,11 +2,12 @@
 
     from mininet.net import Mininet
     from mininet.topo import SingleSwitchTopo
-    from ofctl.mininet import AgentLink, AgentSwitch
+    from ofctl.mininet import AgentHost, AgentLink, AgentSwitch, ping6_all
 
-    net = Mininet(topo=SingleSwitchTopo(3), switch=AgentSwitch, link=AgentLink, controller=None)
+    net = Mininet(topo=SingleSwitchTopo(3), host=AgentHost, switch=AgentSwitch, link=AgentLink, controller=None)
     net.start()
     net.pingAll()
+    print("lost in IPv6:", ping6_all(net.hosts))
     net.stop()
 
 A Mininet switch is one network of the agent: two switches are two networks, which never see each other's packets. A
@@ -32,9 +33,9 @@ with warnings.catch_warnings():
     # Mininet imports distutils, which says on import that it is deprecated.
     warnings.simplefilter("ignore", DeprecationWarning)
     from mininet.link import Intf, Link
-    from mininet.node import Node, Switch
+    from mininet.node import Host, Node, Switch
 
-__all__ = ["AgentIntf", "AgentLink", "AgentSwitch", "TopologyError", "agent_switch"]
+__all__ = ["AgentHost", "AgentIntf", "AgentLink", "AgentSwitch", "TopologyError", "agent_switch", "ping6_all"]
 
 DEFAULT_SUBNETS = ("10.0.0.0/8", "fd00::/64")
 """The first is Mininet's own `ipBase`; a host gets the same host number in the second."""
@@ -115,6 +116,25 @@ class AgentSwitch(Switch):  # type: ignore[misc]
 def agent_switch(**options: Any) -> partial[AgentSwitch]:
     """Return an AgentSwitch with options, to be given as `Mininet(switch=...)`."""
     return partial(AgentSwitch, **options)
+
+
+class AgentHost(Host):  # type: ignore[misc]
+    """A host that knows its IPv6 address. Mininet's other host classes can be plugged as well."""
+
+    def IP6(self, intf: Intf | str | None = None) -> str | None:  # noqa: N802 - in the manner of IP() and MAC()
+        """Return the IPv6 address of an interface, by default the first; None if there is none."""
+        found: str | None = self.intf(intf).IP6()
+        return found
+
+
+def ping6_all(hosts: Sequence[AgentHost], *, timeout_s: int = 1) -> list[tuple[str, str]]:
+    """Do in IPv6 what `Mininet.pingAll` does; return the pairs (from, to) of which the ping was lost."""
+    return [
+        (source.name, target.name)
+        for source in hosts
+        for target in hosts
+        if source is not target and " 1 received" not in source.cmd(f"ping -c1 -W{timeout_s} {target.IP6()}")
+    ]
 
 
 class AgentIntf(Intf):  # type: ignore[misc]

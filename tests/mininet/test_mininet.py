@@ -14,7 +14,7 @@ from mininet.topo import Topo
 
 from ofctl.client import Client
 from ofctl.client.errors import NotFound
-from ofctl.mininet import AgentLink, AgentSwitch, TopologyError, agent_switch
+from ofctl.mininet import AgentHost, AgentLink, AgentSwitch, TopologyError, agent_switch, ping6_all
 from ofctl.sandbox.sandbox import Sandbox
 from tests.conftest import enter_new_netns
 from tests.functional.netlink.conftest import Namespace
@@ -51,15 +51,22 @@ class TwoNetworks(Topo):  # type: ignore[misc]
 def net(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mininet]:
     # Mininet's initialisation raises sysctls of the whole machine; five hosts do not need it.
     monkeypatch.setattr(Mininet, "inited", True)
-    made = Mininet(topo=TwoNetworks(), switch=agent_switch(target=sandbox.target), link=AgentLink, controller=None)
-    made.start()
+    made = start(sandbox)
     yield made
     made.stop()
 
 
-def ping(net: Mininet, source: str, address: str) -> bool:
-    """Tell whether one ping came back."""
-    return " 1 received" in net[source].cmd(f"ping -c1 -W1 {address}")
+def start(sandbox: Sandbox) -> Mininet:
+    """Return a running network."""
+    made = Mininet(
+        topo=TwoNetworks(),
+        host=AgentHost,
+        switch=agent_switch(target=sandbox.target),
+        link=AgentLink,
+        controller=None,
+    )
+    made.start()
+    return made
 
 
 def transfer(net: Mininet, client: str, server: str, address: str) -> int:
@@ -81,12 +88,11 @@ def test_a_topology_of_two_networks(net: Mininet, sandbox: Sandbox) -> None:
     assert net.ping(first, timeout=2) == 0
     assert net.ping(second, timeout=2) == 0
     assert [host.IP() for host in net.hosts] == [f"10.0.0.{number}" for number in range(1, 6)]
-    sixes = [host.defaultIntf().IP6() for host in net.hosts]
-    assert sixes == [f"fd00::{number}" for number in range(1, 6)]
-    for host in first:
-        for address in sixes[:3]:
-            assert ping(net, host.name, address)
-    assert not ping(net, "h1", "10.0.0.4") and not ping(net, "h1", sixes[3])
+    assert [host.IP6() for host in net.hosts] == [f"fd00::{number}" for number in range(1, 6)]
+    assert ping6_all(first, timeout_s=2) == [] == ping6_all(second, timeout_s=2)
+    apart = [net["h1"], net["h4"]]
+    assert net.ping(apart, timeout=1) == 100
+    assert ping6_all(apart) == [("h1", "h4"), ("h4", "h1")]
 
 
 @pytest.mark.parametrize("address", ["10.0.0.2", "fd00::2"])
@@ -106,17 +112,26 @@ def test_the_ports_are_the_agent_s(net: Mininet, sandbox: Sandbox) -> None:
         net.delLink(link)
         with pytest.raises(NotFound):
             client.port("s1.h1-eth0")
-        assert not net.linksBetween(net["h1"], net["s1"])
+        assert net["h1"].intfList() == [] and link.intf1 is None
 
 
 def test_nothing_is_left_after_stop(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Mininet, "inited", True)
-    net = Mininet(topo=TwoNetworks(), switch=agent_switch(target=sandbox.target), link=AgentLink, controller=None)
-    net.start()
-    net.stop()
+    start(sandbox).stop()
     with Client(sandbox.target) as client:
         assert list(client.ports()) == [] and list(client.networks()) == []
     assert sandbox.ovs.vsctl("list-ports", "br-int").split() == []
+
+
+def test_a_host_with_an_address_of_its_own(net: Mininet) -> None:
+    net.addHost("h6", ip="10.0.7.7/8", ip6="fd00::77", mac="02:00:00:00:07:07")
+    net.addLink("s1", "h6")
+    host = net["h6"]
+    host.configDefault()
+    assert (host.IP(), host.IP6(), host.MAC()) == ("10.0.7.7", "fd00::77", "02:00:00:00:07:07")
+    seen = host.cmd("ip addr show h6-eth0")
+    assert all(word in seen for word in ("10.0.7.7/8", "fd00::77/64", "02:00:00:00:07:07"))
+    assert ping6_all([net["h1"], host], timeout_s=2) == []
 
 
 def test_what_a_network_is_not(net: Mininet) -> None:
