@@ -32,6 +32,8 @@ from ofctl.ovsdb.intent_view import Intents, IntentView, NetworkStored, Refilled
 from ofctl.ovsdb.numbers import NETWORK_INDEXES, PORT_INDEXES, SLOTS, NumberPool
 from ofctl.ovsdb.values import Connected, ConnectionEvent, Disconnected, LockAcquired, LockLost
 
+__all__ = ["DEFAULT_REQUEST_LIMIT", "IntentStore", "Intents", "NewBinding"]
+
 DEFAULT_REQUEST_LIMIT = 10_000
 
 Place = tuple[NetworkId, BindingNumbers]

@@ -25,8 +25,8 @@ def _at_most_one(kind: str) -> Json:
     return {"type": {"key": kind, "min": 0, "max": 1}}
 
 
-def _references(table: str) -> Json:
-    return {"type": {"key": {"type": "uuid", "refTable": table}, "min": 0, "max": _MANY}}
+def _references(table: str, *, least: int = 0) -> Json:
+    return {"type": {"key": {"type": "uuid", "refTable": table}, "min": least, "max": _MANY}}
 
 
 def columns_in_use() -> Json:
@@ -56,7 +56,7 @@ def columns_in_use() -> Json:
             "stp_enable": _BOOLEAN,
             "rstp_enable": _BOOLEAN,
         },
-        "Port": {"name": _TEXT, "interfaces": _references("Interface"), "external_ids": _PAIRS},
+        "Port": {"name": _TEXT, "interfaces": _references("Interface", least=1), "external_ids": _PAIRS},
         "Interface": {
             "name": _TEXT,
             "type": _TEXT,

@@ -54,7 +54,7 @@ class Wave:
 
 
 class Worker:
-    """Owns the replica. `submit`, `wake` and `stop` may be called from any thread; `deliver` is called in this one."""
+    """Owns the replica. The public methods belong to the thread of the loop; `deliver` is called in the worker's own."""
 
     def __init__(self, remote: str, view: View, *, deliver: Delivery) -> None:
         self._view = view
@@ -98,8 +98,9 @@ class Worker:
         return phase
 
     def wake(self) -> None:
-        """Make the thread look at its queue."""
-        os.eventfd_write(self._wake_fd, 1)
+        """Make the thread look at its queue; nothing happens after `release`."""
+        if self._wake_fd >= 0:
+            os.eventfd_write(self._wake_fd, 1)
 
     def stop(self) -> None:
         """Make the thread end; operations not over are completed first."""
@@ -110,6 +111,7 @@ class Worker:
         """Close what the thread was woken by; call when it has ended."""
         self.thread.join()
         os.close(self._wake_fd)
+        self._wake_fd = -1
 
     def _run(self) -> None:
         problem: OfctlError = Unavailable("the connection to the database is closed", reason="OVSDB_CLOSED")
