@@ -152,6 +152,33 @@ async def test_after_settling_not_one_frame_is_handled_by_the_old_tables(
     assert not await switch.dump_flows(deadline=within(5), table=SCRATCH_TABLE)
 
 
+async def test_settling_is_right_while_a_dump_is_running_that_began_before_the_change(
+    bridge: PrivateOvs, wires: Wires, revalidators: Revalidators
+) -> None:
+    """One `revalidator/wait` returns at the end of a dump that may have passed a megaflow before the change."""
+    switch = revalidators.switch
+
+    async def disturb() -> None:
+        number = 0
+        while True:
+            number += 1
+            flow = Flow(Table(5, "unused", "test", "test"), number % 100, Match(), Cookie(2))
+            await switch.commit([AddFlow(flow)], deadline=within(5))
+            await asyncio.sleep(0.0005)
+
+    async def confirm() -> None:
+        await revalidators.settle(deadline=within(5))
+
+    disturber = asyncio.create_task(disturb())
+    try:
+        wrong = await frames_by_the_old_tables(bridge, switch, wires, flows=3000, rounds=8, confirm=confirm)
+    finally:
+        disturber.cancel()
+        await asyncio.wait([disturber])
+    assert wrong == 0
+    await revalidators.close()
+
+
 async def test_while_settling_no_frame_of_an_unchanged_flow_is_lost(
     bridge: PrivateOvs, switch: Switch, wires: Wires, revalidators: Revalidators
 ) -> None:
