@@ -157,3 +157,5 @@ def test_a_host_on_two_networks(net: Mininet) -> None:
     assert link.port.spec.fixed_ips == ["10.0.0.50", "fd00::50"]
     assert [intf.name for intf in net["h1"].intfList()] == ["h1-eth0", "h1-eth1"]
     assert " 1 received" in net["h1"].cmd("ping -c1 -W2 -I h1-eth1 fd00::4")
+    bare = net.addLink("h2", "s2")
+    assert list(bare.port.spec.fixed_ips) == [] and net["h2"].intf("h2-eth1").IP() is None
