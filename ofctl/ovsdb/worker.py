@@ -54,7 +54,7 @@ class Wave:
 
 
 class Worker:
-    """Owns the replica. The public methods belong to the thread of the loop; `deliver` is called in the worker's own."""
+    """Owns the replica. Its public methods belong to the loop's thread; `deliver` is called in the worker's own."""
 
     def __init__(self, remote: str, view: View, *, deliver: Delivery) -> None:
         self._view = view
