@@ -113,5 +113,6 @@ class Compiler:
             yield self.compile_shard(network, shard, world)
             known = {port.index: port for port in others}
             for port in ports:
-                if known.get(port.index) != port:
+                there = known.get(port.index)
+                if there is not port and there != port:  # most are the same objects, which is cheaper to see
                     yield self._port(port, world)

@@ -100,8 +100,14 @@ def _group_changes(old: Mapping[GroupId, Group], new: Mapping[GroupId, Group]) -
 def _bucket_changes(before: Group, after: Group) -> Iterator[Change]:
     old = {bucket.bucket_id: bucket for bucket in before.buckets}
     new = {bucket.bucket_id: bucket for bucket in after.buckets}
-    removed = [bucket_id for bucket_id, bucket in old.items() if new.get(bucket_id) != bucket]
-    inserted = [bucket for bucket_id, bucket in new.items() if old.get(bucket_id) != bucket]
+    # Nearly all buckets are the same objects (`flood_bucket`), which is seen without comparing what is in them.
+    changed = {
+        bucket_id
+        for bucket_id in old.keys() | new.keys()
+        if (mine := old.get(bucket_id)) is not (other := new.get(bucket_id)) and mine != other
+    }
+    removed = sorted(changed & old.keys())
+    inserted = [new[bucket_id] for bucket_id in sorted(changed & new.keys())]
     if len(removed) + len(inserted) > max(FEW_BUCKETS, len(new) // 8):
         yield ModifyGroup(after)
         return

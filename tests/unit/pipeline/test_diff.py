@@ -23,7 +23,7 @@ from ofctl.pipeline.changes import (
 )
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import FEW_BUCKETS, Observed, Resync, apply, diff, diff_images
-from ofctl.pipeline.flow import Bucket, Cookie, Flow, FlowSet, Group, GroupId, Match
+from ofctl.pipeline.flow import Bucket, Cookie, Flow, FlowSet, Group, GroupId, Learn, Match
 from ofctl.pipeline.tables import (
     CLASSIFY,
     FORWARD,
@@ -235,3 +235,14 @@ def test_a_resync_puts_right_what_was_tampered_with() -> None:
 def test_a_resync_keeps_what_is_learned_and_forgets_what_nobody_learns() -> None:
     found = FlowSet((*whole(EXAMPLE).flows, LEARNED, ORPHAN), whole(EXAMPLE).groups)
     assert resync(found, whole(EXAMPLE)).changes == (DeleteFlowsByCookie(ORPHAN.cookie, OUTSIDE.number),)
+
+
+def test_what_was_learned_stays_when_the_way_of_learning_changes() -> None:
+    flow = next(flow for flow in whole(EXAMPLE).flows if any(isinstance(action, Learn) for action in flow.actions))
+    (learn,) = flow.actions
+    assert isinstance(learn, Learn)
+    longer = replace(flow, actions=(replace(learn, idle_timeout_s=600),))
+    assert diff(FlowSet((flow,)), FlowSet((longer,))) == (AddFlow(longer),)
+    other = replace(flow, actions=(replace(learn, cookie=learned_cookie(port(1, 9).network)),))
+    forget = DeleteFlowsByCookie(learn.cookie, OUTSIDE.number)
+    assert diff(FlowSet((flow,)), FlowSet((other,))) == (AddFlow(other), forget)
