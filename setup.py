@@ -29,18 +29,19 @@ class BuildStubs(Command):
     user_options: ClassVar = [("inplace", "i", "generate into the source tree")]
     boolean_options: ClassVar = ["inplace"]
 
-    build_lib: str
+    build_lib: str | None
     editable_mode: bool
 
     def initialize_options(self) -> None:
         self.inplace = False
         self.editable_mode = False
-        self.build_lib = ""
+        self.build_lib = None
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
+        assert self.build_lib is not None
         target = ROOT if self.inplace or self.editable_mode else Path(self.build_lib)
         target.mkdir(parents=True, exist_ok=True)
         generate(target)
@@ -50,6 +51,7 @@ class BuildStubs(Command):
         return [str(proto.relative_to(ROOT)) for proto in sources()]
 
     def get_outputs(self) -> list[str]:
+        assert self.build_lib is not None
         names = [str(proto.relative_to(PROTOS).with_suffix("")) for proto in sources()]
         suffixes = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
         return [os.path.join(self.build_lib, name + suffix) for name in names for suffix in suffixes]

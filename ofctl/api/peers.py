@@ -3,7 +3,7 @@
 gRPC's core accepts connections by itself and tells Python nothing about the peer of a unix socket. So the agent
 accepts them here, asks the kernel for the peer's uid (SO_PEERCRED, unix(7)), and carries the bytes to a gRPC server
 that serves this uid alone, on a socket in a directory that nobody but the agent's user can enter. See
-docs/adr/api-peer-credentials.md.
+docs/adr/0003-peer-credentials.md.
 """
 
 from __future__ import annotations
