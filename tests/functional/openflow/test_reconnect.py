@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ofctl.errors import DriverError, SwitchRejected, SwitchUnavailable
+from ofctl.errors import DriverError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
 from ofctl.openflow import channel as ch
 from ofctl.openflow import exchanges as ex
 from ofctl.openflow.switch import Connected, Disconnected, Switch
@@ -41,6 +41,7 @@ class FakeSwitch:
         self.echoes = 0
         self.finish_dumps = False
         self.reject: list[bytes] = []
+        self.drop_at_commit = False
         self._writers: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
 
@@ -87,6 +88,8 @@ class FakeSwitch:
             self.asked.set()
         elif kind == ex.OFPT_BUNDLE_ADD_MESSAGE and self.reject:
             writer.write(message(ch.OFPT_ERROR, xid, self.reject.pop()))
+        elif kind == ex.OFPT_BUNDLE_CONTROL and body[5] == ex.OFPBCT_COMMIT_REQUEST and self.drop_at_commit:
+            self.drop()
         elif kind == ex.OFPT_BARRIER_REQUEST:
             writer.write(message(ex.OFPT_BARRIER_REPLY, xid))
 
@@ -170,6 +173,20 @@ async def test_errors_of_every_kind_are_named(rundir: Path, body: bytes, name: s
         await switch.commit([AddFlow(FLOW), AddFlow(FLOW)], deadline=within(5))
     assert caught.value.metadata["of_error"] == name
     assert caught.value.change == 0
+    await switch.close()
+    await fake.stop()
+
+
+@pytest.mark.parametrize(("drop", "what"), [(True, "after a commit was sent"), (False, "not the commit before it")])
+async def test_a_commit_without_an_answer_of_its_own_is_unknown(rundir: Path, drop: bool, what: str) -> None:
+    fake = FakeSwitch(rundir / "fake.mgmt")
+    await fake.start()
+    switch = Switch("fake", fake.path)
+    await switch.start()
+    await switch.wait_connected(deadline=within(5))
+    fake.drop_at_commit = drop
+    with pytest.raises(OutcomeUnknown, match=what):
+        await switch.commit([AddFlow(FLOW)], deadline=within(5))
     await switch.close()
     await fake.stop()
 
