@@ -248,18 +248,16 @@ class AgentLink(Link):  # type: ignore[misc]
 def _fixed_ips(subnets: Sequence[Any], addresses: Mapping[int, str]) -> list[str]:
     """Return one address for each family in which there is a subnet, by host number where none is given."""
     known = {version: ip_interface(text).ip for version, text in addresses.items()}
-    chosen = []
-    for version in (4, 6):
-        if version in known:
-            chosen.append(str(known[version]))
+    chosen = [str(address) for address in known.values()]
+    for version, other in ((4, 6), (6, 4)):
+        if version in known or other not in known:
             continue
-        subnet = next((each for each in subnets if each.version == version), None)
-        other = next(
-            (each for each in subnets if each.version != version and known.get(each.version) in each),
-            None,
-        )
-        if subnet is not None and other is not None:
-            chosen.append(str(subnet[int(known[other.version]) - int(other.network_address)]))
+        here = next((subnet for subnet in subnets if subnet.version == version), None)
+        there = next((subnet for subnet in subnets if subnet.version == other and known[other] in subnet), None)
+        if here is not None and there is not None:
+            number = int(known[other]) - int(there.network_address)
+            if number < here.num_addresses:
+                chosen.append(str(here[number]))
     return chosen
 
 
