@@ -56,27 +56,42 @@ def open_netns(path: str, *, field: str, subject: str) -> Iterator[int]:
         os.close(fd)
 
 
-def socket_in(netns: int) -> RouteSocket:
-    """Return a route netlink socket in a namespace. Raises OSError.
+class Entrance:
+    """A route netlink socket in another namespace.
 
-    A thread of its own enters the namespace, makes the socket, which stays there, and ends: no other thread moves.
+    A thread of its own enters the namespace, makes the socket, which stays there, and ends: no other thread moves. It
+    works while the caller makes the pair: a thread takes 0.1 ms, and under load more.
     """
-    made: list[RouteSocket | OSError] = []
 
-    def enter() -> None:
+    def __init__(self, netns: int) -> None:
+        """`netns` is a descriptor of the namespace; it must stay open until `close`. Raises OSError."""
+        self._socket: RouteSocket | None = None
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._make, args=(netns,), name="ofctl-netns", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, "no thread can be started; raise TasksMax or the limit of processes") from error
+
+    def _make(self, netns: int) -> None:
         try:
             _enter(netns)
-            made.append(RouteSocket())
+            self._socket = RouteSocket()
         except OSError as error:
-            made.append(error)
+            self._error = error
 
-    thread = threading.Thread(target=enter, name="ofctl-netns", daemon=True)
-    thread.start()
-    thread.join()
-    result = made[0]
-    if isinstance(result, OSError):
-        raise result
-    return result
+    def socket(self) -> RouteSocket:
+        """Return the socket, always the same. Blocks until it is made; raises OSError."""
+        self._thread.join()
+        if self._socket is None:
+            raise self._error or OSError(errno.EIO, "the thread that enters the namespace ended early")
+        return self._socket
+
+    def close(self) -> None:
+        """Close the socket if it was made."""
+        self._thread.join()
+        if self._socket is not None:
+            self._socket.close()
 
 
 def _open_regular(path: str, field: str) -> int:

@@ -13,7 +13,7 @@ from ofctl.netlink import messages
 from ofctl.netlink.kernel import refused, step
 from ofctl.netlink.links import Links, foreign, keep_host_silent, undo_deadline, verify
 from ofctl.netlink.mark import OwnerMark
-from ofctl.netlink.namespaces import open_netns, socket_in
+from ofctl.netlink.namespaces import Entrance, open_netns
 from ofctl.netlink.rtnl import KernelError, Request, RouteSocket, first_payload
 from ofctl.netlink.specs import DeviceState, Ensured, VethSpec
 from ofctl.netlink.tun import switch_tx_checksum_off
@@ -29,23 +29,29 @@ def ensure_veth(links: Links, spec: VethSpec, mark: OwnerMark, *, deadline: floa
     with open_netns(spec.netns_path, field=spec.netns_field, subject=spec.device) as netns:
         existing = links.find_owned(spec.device, mark, deadline)
         with step(f"enter the network namespace {spec.netns_path}", subject=spec.device):
-            inside = socket_in(netns)
+            entrance = Entrance(netns)
         try:
-            return _Pair(links, inside, netns, spec, mark, deadline).ensure(existing)
+            return _Pair(links, entrance, netns, spec, mark, deadline).ensure(existing)
         finally:
-            inside.close()
+            entrance.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """One call's work on one pair: `links` here, the socket `inside` the other namespace, its descriptor `netns`."""
+    """One call's work on one pair: `links` here, the `entrance` to the other namespace, its descriptor `netns`."""
 
     links: Links
-    inside: RouteSocket
+    entrance: Entrance
     netns: int
     spec: VethSpec
     mark: OwnerMark
     deadline: float
+
+    @property
+    def inside(self) -> RouteSocket:
+        """The socket in the other namespace. Raises DeviceError if it cannot be entered."""
+        with step(f"enter the network namespace {self.spec.netns_path}", subject=self.spec.device):
+            return self.entrance.socket()
 
     def ensure(self, existing: DeviceState | None) -> Ensured:
         peer = None

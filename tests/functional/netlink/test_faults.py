@@ -15,7 +15,7 @@ import pytest
 
 from ofctl.errors import DeadlineExceeded, DeviceError, Refused
 from ofctl.model.ids import DeviceName, PortId
-from ofctl.netlink import taps, veths
+from ofctl.netlink import namespaces, taps, veths
 from ofctl.netlink.devices import Devices, TapSpec
 from tests.functional.netlink.conftest import HOST, Namespace, ip, link, names, run, soon
 from tests.functional.netlink.edges import Edges, fail
@@ -139,6 +139,33 @@ async def test_a_foreign_device_that_comes_before_the_rename(
     assert caught.value.reason == "DEVICE_FOREIGN"
     assert names() == {"lo", VETH} and "ifalias" not in link(VETH)
     assert [each["ifname"] for each in namespace.ip("link", "show")] == ["lo"]
+
+
+async def test_a_namespace_that_we_may_not_enter(
+    devices: Devices, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(namespaces, "_enter", lambda netns: fail(1)())
+        with pytest.raises(DeviceError, match="enter the network namespace") as caught:
+            await devices.ensure_veth(spec_in(namespace), deadline=soon())
+    assert caught.value.metadata["errno"] == "EPERM"
+    assert names() == {"lo"}
+    assert (await devices.ensure_veth(spec_in(namespace), deadline=soon())).created
+
+
+async def test_no_thread_can_be_started(
+    devices: Devices, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    await devices.state(VETH, deadline=soon())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(DeviceError, match="TasksMax") as caught:
+            await devices.ensure_veth(spec_in(namespace), deadline=soon())
+    assert caught.value.metadata["errno"] == "EAGAIN"
+    assert names() == {"lo"}
 
 
 async def test_a_deadline_in_the_past(devices: Devices, namespace: Namespace) -> None:
