@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from ofctl.errors import DeadlineExceeded, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.ovsdb.backlog import disconnected, not_locked
 from ofctl.ovsdb.operation import Operation, Phase, View
 from ofctl.ovsdb.values import Connected, Disconnected, LockAcquired, LockLost
-from ofctl.ovsdb.worker import Ended, Outcome, Worker, disconnected, not_locked
+from ofctl.ovsdb.worker import Ended, Outcome, Worker
 
 T = TypeVar("T")
 V = TypeVar("V", bound=View)

@@ -7,7 +7,6 @@ fails is taken apart until only the guilty operation is left.
 
 from __future__ import annotations
 
-import collections
 import logging
 import os
 import select
@@ -16,20 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ovs.poller
 import ovs.timeval
 
-from ofctl.errors import Cancelled, DriverError, InvalidField, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.errors import DriverError, InvalidField, OfctlError, Unavailable
+from ofctl.ovsdb.backlog import AnyOperation, Backlog, disconnected, not_locked, withdrawn
 from ofctl.ovsdb.notation import unsendable
-from ofctl.ovsdb.operation import Operation, Phase, View
-from ofctl.ovsdb.replica import Replica, ReplyTransaction
+from ofctl.ovsdb.operation import Phase, View
+from ofctl.ovsdb.poller import Poller
+from ofctl.ovsdb.replica import Json, Replica, ReplyTransaction
 from ofctl.ovsdb.values import Connected, Disconnected, LockAcquired, LockLost
 
 LOG = logging.getLogger(__name__)
 RETRY_MS = 20
 """Pause before a transaction is built again that the server put off (a cluster without a leader)."""
 
-AnyOperation = Operation[Any, Any]
 Outcome = tuple[AnyOperation, Any]
 Delivery = Callable[[list[object], list[Outcome]], None]
 
@@ -62,9 +61,8 @@ class Worker:
         # even when the thread has ended.
         self._replica = Replica(remote, view.schema, conditions=view.conditions(), on_row=view.row_changed)
         self._deliver = deliver
-        self._mutex = threading.Lock()
-        self._queue: collections.deque[AnyOperation] = collections.deque()
-        self._split: collections.deque[list[AnyOperation]] = collections.deque()
+        self._backlog = Backlog()
+        self._building: list[AnyOperation] = []
         self._waves: list[Wave] = []
         self._stopping = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -80,20 +78,12 @@ class Worker:
 
     def submit(self, operation: AnyOperation) -> None:
         """Queue an operation for the next wave."""
-        with self._mutex:
-            self._queue.append(operation)
+        self._backlog.submit(operation)
         self.wake()
 
     def withdraw(self, operation: AnyOperation) -> Phase:
-        """Let go of an operation whose caller goes; return where it is. QUEUED: nothing of it is or will be sent.
-
-        SENT stands also for one that waits to be sent again since its answer was lost.
-        """
-        with self._mutex:
-            operation.abandoned = True
-            phase = operation.phase
-            if phase is Phase.QUEUED and operation.ever_sent:
-                phase = Phase.SENT
+        """Let go of an operation whose caller goes; see `Backlog.withdraw`."""
+        phase = self._backlog.withdraw(operation)
         self.wake()
         return phase
 
@@ -120,7 +110,7 @@ class Worker:
             self._view.replica = replica
             if self._view.lock is not None:
                 replica.set_lock(self._view.lock)
-            poller = ovs.poller.Poller()
+            poller = Poller()
             while not self._stopping:
                 self._step(replica)
                 replica.wait(poller)
@@ -145,7 +135,8 @@ class Worker:
     def _step(self, replica: Replica) -> None:
         replica.run()
         self._observe(replica)
-        self._drop_abandoned()
+        for operation in self._backlog.take_abandoned():
+            self._complete(operation, withdrawn(operation))
         self._settle()
         self._start(replica)
         if self._events or self._outcomes:
@@ -196,9 +187,7 @@ class Worker:
             return
         if status in (transaction.SUCCESS, transaction.UNCHANGED):
             wave.marker = self._view.marker(transaction.results[wave.shares[-1] :]) if transaction.sent else 0
-            with self._mutex:
-                for operation in wave.operations:
-                    operation.phase = Phase.COMMITTED
+            self._backlog.mark(wave.operations, Phase.COMMITTED)
             return
         self._waves.remove(wave)
         if status == transaction.NOT_LOCKED:
@@ -211,15 +200,7 @@ class Worker:
 
     def _again(self, wave: Wave, *, sent_without_answer: bool) -> None:
         """Queue a wave's operations again. One that may have been done already finds that out when it is built."""
-        with self._mutex:
-            again = [operation for operation in wave.operations if not operation.abandoned]
-            for operation in again:
-                operation.phase = Phase.QUEUED
-                operation.ever_sent = operation.ever_sent or sent_without_answer
-            self._queue.extendleft(reversed(again))
-        for operation in wave.operations:
-            if operation.abandoned:
-                self._complete(operation, OutcomeUnknown("the connection to the database went before the answer"))
+        self._backlog.again(wave.operations, maybe_done=sent_without_answer)
         if not sent_without_answer:
             self._retry_at_ms = ovs.timeval.msec() + RETRY_MS
 
@@ -237,133 +218,82 @@ class Worker:
         else:
             middle = len(operations) // 2
             halves = [operations[:middle], operations[middle:]]
-        with self._mutex:
-            for operation in operations:
-                operation.phase = Phase.QUEUED
-        self._split.extend(half for half in halves if half)
+        self._backlog.split(halves)
 
     def _conclude(self, operation: AnyOperation, marker: int) -> None:
         try:
             outcome = operation.result(self._view, marker)
         except OfctlError as error:
             outcome = error
+        except Exception as error:
+            LOG.exception("an operation on the database failed inside")
+            outcome = DriverError(f"internal error: {error!r}")
         self._complete(operation, outcome)
 
     def _complete(self, operation: AnyOperation, outcome: Any) -> None:
-        with self._mutex:
-            operation.phase = Phase.OVER
+        self._backlog.mark([operation], Phase.OVER)
         self._outcomes.append((operation, outcome))
 
     def _start(self, replica: Replica) -> None:
         """Send the next transaction if the last ones allow it."""
         if not self._connected:
-            if self._queue or self._split:
-                self._refuse_unsent()
+            for operation in self._backlog.take_unsent():
+                self._complete(operation, disconnected())
             return
         while not any(wave.marker is None for wave in self._waves):
             if self._retry_at_ms > ovs.timeval.msec():
                 return
             self._retry_at_ms = 0
-            if self._split:
-                chosen = self._split.popleft()
-            elif any(wave.awaited for wave in self._waves):
+            self._building = self._backlog.next_part()
+            if not self._building and not any(wave.awaited for wave in self._waves):
+                self._building = self._backlog.next_wave()
+            if not self._building:
                 return
-            else:
-                chosen = self._next_from_queue()
-            if not chosen:
-                return
-            self._send(replica, chosen)
+            self._send(replica)
             self._settle()
 
-    def _drop_abandoned(self) -> None:
-        with self._mutex:
-            dropped = [operation for operation in self._queue if operation.abandoned]
-            if dropped:
-                self._queue = collections.deque(operation for operation in self._queue if not operation.abandoned)
-        for operation in dropped:
-            self._complete(operation, withdrawn(operation))
-
-    def _next_from_queue(self) -> list[AnyOperation]:
-        """Take from the queue, in order, what does not touch the same things."""
-        with self._mutex:
-            taken: list[AnyOperation] = []
-            left: collections.deque[AnyOperation] = collections.deque()
-            touched: set[str] = set()
-            for operation in self._queue:
-                (left if operation.keys & touched else taken).append(operation)
-                touched |= operation.keys
-            self._queue = left
-        return taken
-
-    def _refuse_unsent(self) -> None:
-        """Without a connection nothing new is sent; what was sent before waits for the truth until its deadline."""
-        with self._mutex:
-            waiting = [*(operation for half in self._split for operation in half), *self._queue]
-            self._split.clear()
-            self._queue = collections.deque(operation for operation in waiting if operation.ever_sent)
-        for operation in waiting:
-            if not operation.ever_sent:
-                self._complete(operation, disconnected())
-
-    def _send(self, replica: Replica, chosen: list[AnyOperation]) -> None:
+    def _send(self, replica: Replica) -> None:
+        """Send what every operation of `_building` adds; one that refuses, or has no caller any more, stays out."""
         operations: list[AnyOperation] = []
         shares: list[int] = []
-        raw: list[Any] = []
-        for operation in chosen:
-            try:
-                part = operation.build(self._view)
-                if unsendable(part):
-                    raise InvalidField("text", "has a null character or a lone surrogate, which no database can hold")
-            except OfctlError as error:
-                self._complete(operation, error)
-                continue
-            with self._mutex:
-                if not operation.abandoned:
-                    operation.phase = Phase.SENT
-            if operation.abandoned:
+        raw: list[Json] = []
+        for operation in self._building:
+            part = self._part(operation)
+            if isinstance(part, OfctlError):
+                self._complete(operation, part)
+            elif not self._backlog.claim(operation):
                 self._complete(operation, withdrawn(operation))
-                continue
-            raw += part
-            operations.append(operation)
-            shares.append(len(raw))
-        if not operations:
-            return
-        transaction = ReplyTransaction(replica, raw + self._view.ending())
-        self.waves_sent += 1
-        self._waves.append(Wave(operations, shares, transaction))
+            else:
+                raw += part
+                operations.append(operation)
+                shares.append(len(raw))
+        self._building = []
+        if operations:
+            self.waves_sent += 1
+            self._waves.append(Wave(operations, shares, ReplyTransaction(replica, raw + self._view.ending())))
+
+    def _part(self, operation: AnyOperation) -> list[Json] | OfctlError:
+        try:
+            part = operation.build(self._view)
+        except OfctlError as error:
+            return error
+        except Exception as error:
+            LOG.exception("an operation on the database failed inside")
+            return DriverError(f"internal error: {error!r}")
+        if unsendable(part):
+            return InvalidField("text", "has a null character or a lone surrogate, which no database can hold")
+        return part
 
     def _end(self, problem: OfctlError) -> None:
         """Complete everything: what was sent has an unknown outcome, the rest was not done."""
-        sent = [operation for wave in self._waves for operation in wave.operations]
-        with self._mutex:
-            rest = [*(operation for half in self._split for operation in half), *self._queue]
-            self._queue.clear()
-        for operation in sent:
-            self._complete(operation, OutcomeUnknown("the connection to the database was closed before the answer"))
-        for operation in rest:
-            self._complete(operation, problem)
+        for wave in self._waves:
+            for operation in wave.operations:
+                operation.ever_sent = True
+                self._complete(operation, withdrawn(operation))
+        for operation in [*self._building, *self._backlog.take_all()]:
+            self._complete(operation, withdrawn(operation) if operation.ever_sent else problem)
         if self._locked:
             self._events.append(LockLost())
         if self._connected:
             self._events.append(Disconnected())
         self._deliver([*self._events, Ended()], self._outcomes)
-
-
-def withdrawn(operation: AnyOperation) -> OfctlError:
-    """Return what became of an operation that is not sent again."""
-    if operation.ever_sent:
-        return OutcomeUnknown("the connection to the database went before the answer")
-    return Cancelled("the caller went before anything was sent; nothing was changed")
-
-
-def not_locked() -> Unavailable:
-    """Return the error for a write while another process holds the lock."""
-    return Unavailable(
-        "another ofctl process holds the database lock of this host; stop it, or wait for it to end",
-        reason="NOT_LOCKED",
-    )
-
-
-def disconnected() -> Unavailable:
-    """Return the error for a write without a connection."""
-    return Unavailable("ovsdb-server is not connected; nothing was changed", reason="OVSDB_DISCONNECTED")

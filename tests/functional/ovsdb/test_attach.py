@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ofctl.errors import AttachError, InvalidField, NotFound, OfctlError, Refused
+from ofctl.errors import AttachError, DriverError, InvalidField, NotFound, OfctlError, Refused
 from ofctl.model.ids import DeviceName, PortId
 from ofctl.ovsdb.connection import OvsdbConnection
 from ofctl.ovsdb.notation import insert, named
@@ -132,6 +132,7 @@ async def test_many_at_once_take_few_transactions(switch: SwitchDatabase) -> Non
 async def test_one_bad_operation_among_fifty_fails_alone(ovs: PrivateOvs, switch: SwitchDatabase) -> None:
     """The server names the operation: a value that the column refuses."""
     devices = [tap(f"tap{number}") for number in range(50)]
+    sent = switch.waves_sent
     wanted = [attachment(device, mtu=0 if device == "tap17" else None) for device in devices]
     results = await asyncio.gather(*(switch.attach(one, deadline=soon(20)) for one in wanted), return_exceptions=True)
     assert [device for device, result in zip(devices, results, strict=True) if isinstance(result, Exception)] == [
@@ -139,7 +140,20 @@ async def test_one_bad_operation_among_fifty_fails_alone(ovs: PrivateOvs, switch
     ]
     assert isinstance(results[17], AttachError)
     assert "constraint violation" in results[17].metadata["ovsdb_error"]
+    assert switch.waves_sent - sent <= 3
     assert len(ovs.vsctl("list-ports", BRIDGE).split()) == 49
+
+
+async def test_calls_for_one_device_keep_their_order(ovs: PrivateOvs, switch: SwitchDatabase) -> None:
+    tap("tap0")
+    calls = [
+        switch.attach(attachment("tap0"), deadline=soon()),
+        switch.detach(DeviceName("tap0"), deadline=soon()),
+        switch.attach(attachment("tap0"), deadline=soon()),
+        switch.detach(DeviceName("tap0"), deadline=soon()),
+    ]
+    await asyncio.gather(*calls)
+    assert ovs.vsctl("list-ports", BRIDGE).split() == []
 
 
 async def test_a_null_character_does_not_cost_the_neighbours_their_connection(switch: SwitchDatabase) -> None:
@@ -191,3 +205,29 @@ async def test_a_failure_that_names_no_operation_is_found_by_halves(ovs: Private
     finally:
         await connection.close()
     assert len(ovs.vsctl("list-ports", BRIDGE).split()) == 49
+
+
+class Stumbles(PortNamed):
+    """Has a mistake in its own code."""
+
+    def build(self, view: SwitchView) -> list[Json]:
+        raise KeyError(self.name)
+
+
+async def test_a_mistake_in_one_operation_does_not_end_the_thread(ovs: PrivateOvs) -> None:
+    ovs.vsctl("add-br", BRIDGE)
+    connection = OvsdbConnection(ovs.database.connection, SwitchView(HOST), on_event=lambda event: None)
+    await connection.start(deadline=soon())
+    try:
+        results = await asyncio.gather(
+            connection.run(PortNamed("new-0", place=0), deadline=soon()),
+            connection.run(Stumbles("new-1", place=1), deadline=soon()),
+            connection.run(PortNamed("new-2", place=2), deadline=soon()),
+            return_exceptions=True,
+        )
+        assert results[0] == "new-0"
+        assert isinstance(results[1], DriverError)
+        assert results[2] == "new-2"
+        assert await connection.run(PortNamed("new-3", place=3), deadline=soon()) == "new-3"
+    finally:
+        await connection.close()

@@ -155,6 +155,15 @@ async def test_one_clash_among_fifty_at_once_fails_alone(store: IntentStore, net
     assert len(indexes) == 49
 
 
+async def test_a_wave_larger_than_a_socket_holds_arrives(store: IntentStore, network: NumberedNetwork) -> None:
+    labels = tuple((f"label-{number:02d}", "x" * 200) for number in range(60))
+    wanted = [replace(one, spec=replace(one.spec, labels=labels)) for one in map(new, range(150))]
+    sent = store.transactions_sent
+    added = await asyncio.gather(*(store.add_bindings([one], None, deadline=soon(8)) for one in wanted))
+    assert len({binding.numbers.index for (binding,) in added}) == 150
+    assert store.transactions_sent - sent <= 3
+
+
 async def test_a_network_in_use_stays(store: IntentStore, others_store: IntentStore, network: NumberedNetwork) -> None:
     await add(store, 1)
     for user in (store, others_store):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -244,3 +246,20 @@ async def test_close_completes_those_who_wait(ovs: PrivateOvs, switch: SwitchDat
         await sent
     with pytest.raises(Unavailable):
         await queued
+
+
+async def test_descriptors_above_a_thousand_are_no_limit(ovs: PrivateOvs) -> None:
+    """select(2) ends at 1023; an agent with many TAPs, veths and callers goes beyond."""
+    with contextlib.ExitStack() as held:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while (descriptor := os.open("/dev/null", os.O_RDONLY)) < 1100:
+            held.callback(os.close, descriptor)
+        held.callback(os.close, descriptor)
+        database = SwitchDatabase(ovs.database.connection, host_id=HOST)
+        await database.start(deadline=soon())
+        try:
+            await database.ensure_bridge(BridgeSpec(name=BRIDGE), deadline=soon())
+        finally:
+            await database.close()
