@@ -129,13 +129,11 @@ async def _within(awaitable: Awaitable[Response], latest: float) -> Response:
     scope = asyncio.timeout_at(latest)
     try:
         async with scope:
-            try:
-                return await awaitable
-            except TimeoutError as inner:
-                raise RuntimeError("a wait inside the call ran out of time unseen") from inner
-    except TimeoutError:
-        assert scope.expired()
-        raise
+            return await awaitable
+    except TimeoutError as error:
+        if scope.expired():
+            raise
+        raise RuntimeError("a wait inside the call ran out of time, and nobody handled it") from error
 
 
 def _cut_off(engine: PlugEngine, call: Call) -> OfctlError:

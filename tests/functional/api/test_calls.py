@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from pathlib import Path
 
 import grpc
 import pytest
@@ -29,6 +30,7 @@ from ofctl.client import (
 )
 from ofctl.errors import InvalidField
 from ofctl.v1 import port_pb2, port_pb2_grpc
+from tests.functional.api.conftest import settings
 from tests.functional.api.memory import MemoryEngine
 
 
@@ -48,7 +50,7 @@ async def test_plug_returns_the_port_with_its_device_and_evidence(client: AsyncC
 
 
 async def test_the_default_level_is_datapath_and_a_missing_request_id_is_made(
-    client: AsyncClient, engine: MemoryEngine, rundir: object
+    client: AsyncClient, engine: MemoryEngine
 ) -> None:
     async with grpc.aio.insecure_channel(client.target) as channel:
         reply = await port_pb2_grpc.PortServiceStub(channel).PlugPort(port_pb2.PlugPortRequest(port=vm("web")))
@@ -222,6 +224,17 @@ async def test_health_follows_the_engine(server: ApiServer, client: AsyncClient)
         assert (await anext(replies)).status == health_pb2.HealthCheckResponse.SERVING
         await waiting
         watch.cancel()
+
+
+async def test_health_is_not_serving_until_the_engine_says_so(engine: MemoryEngine, rundir: Path) -> None:
+    server = ApiServer(engine, settings(rundir / "api.sock"))
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{rundir}/api.sock") as channel:
+            reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    finally:
+        await server.stop(0)
 
 
 async def test_reflection_lists_the_services(client: AsyncClient) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ofctl.api import paging
 from ofctl.api.server import ApiServer
 from ofctl.client import (
     AsyncClient,
@@ -21,6 +22,7 @@ from ofctl.client import (
     Subnet,
     VmConsumer,
 )
+from tests.functional.api.conftest import settings
 from tests.functional.api.memory import MemoryEngine
 
 
@@ -64,6 +66,43 @@ async def test_waiting_for_an_agent_that_comes_later(engine: MemoryEngine, serve
         waiting = asyncio.create_task(asyncio.to_thread(client.wait_until_ready, timeout_s=10))
         server.set_serving(True)
         await waiting
+
+
+async def test_waiting_goes_on_when_the_agent_is_replaced(engine: MemoryEngine, rundir: Path) -> None:
+    first = ApiServer(engine, settings(rundir / "api.sock"))
+    await first.start()
+    with Client(f"unix:{rundir}/api.sock") as blocking:
+        async with AsyncClient(f"unix:{rundir}/api.sock") as client:
+            await client.host()
+            waiting = asyncio.gather(
+                client.wait_until_ready(timeout_s=10), asyncio.to_thread(blocking.wait_until_ready, timeout_s=10)
+            )
+            async with asyncio.timeout(5):
+                while first._health._watcher_count_by_service.get("", 0) < 2:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
+            await first.stop(0)
+            second = ApiServer(engine, settings(rundir / "api.sock"))
+            await second.start()
+            assert not waiting.done()
+            second.set_serving(True)
+            await waiting
+            await second.stop(0)
+
+
+async def test_listings_go_on_over_pages(
+    server: ApiServer, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "DEFAULT_PAGE", 2)
+    names = ["a", "b", "c", "d", "e"]
+    for name in names:
+        await client.apply_network(Network(network_id=name))
+        await client.plug(PortSpec(port_id=name, network_id=name, vm=VmConsumer()))
+    assert [port.spec.port_id async for port in client.ports()] == names
+    assert [network.network_id async for network in client.networks()] == [*names[:2], "blue", *names[2:]]
+    with Client(client.target) as blocking:
+        assert [port.spec.port_id for port in await asyncio.to_thread(lambda: list(blocking.ports()))] == names
+        networks = await asyncio.to_thread(lambda: list(blocking.networks()))
+    assert [network.network_id for network in networks] == [*names[:2], "blue", *names[2:]]
 
 
 def test_both_clients_have_the_same_calls() -> None:
