@@ -242,10 +242,26 @@ async def test_close_completes_those_who_wait(ovs: PrivateOvs, switch: SwitchDat
     queued = asyncio.ensure_future(switch.attach(attachment("tap1"), deadline=soon(20)))
     await asyncio.sleep(0)
     await switch.close()
-    with pytest.raises(OutcomeUnknown):
-        await sent
-    with pytest.raises(Unavailable):
-        await queued
+    async with asyncio.timeout(2):
+        with pytest.raises(OutcomeUnknown):
+            await sent
+        with pytest.raises(Unavailable):
+            await queued
+
+
+async def test_what_waits_when_the_connection_goes_was_not_done(ovs: PrivateOvs, switch: SwitchDatabase) -> None:
+    tap("tap0")
+    tap("tap1")
+    ovs.freeze_vswitchd()
+    sent = asyncio.ensure_future(switch.attach(attachment("tap0"), deadline=soon(20)))
+    await until_known(switch, "tap0")
+    queued = asyncio.ensure_future(switch.attach(attachment("tap1"), deadline=soon(20)))
+    await asyncio.sleep(0)
+    ovs.database.kill()
+    async with asyncio.timeout(2):
+        with pytest.raises(Unavailable):
+            await queued
+    sent.cancel()
 
 
 async def test_descriptors_above_a_thousand_are_no_limit(ovs: PrivateOvs) -> None:
