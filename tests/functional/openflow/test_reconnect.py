@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,21 @@ class FakeSwitch:
             writer.write(message(ex.OFPT_BARRIER_REPLY, xid))
 
 
+@pytest.fixture
+async def connected(rundir: Path) -> AsyncIterator[tuple[FakeSwitch, Switch]]:
+    """A fake switch and our channel to it."""
+    fake = FakeSwitch(rundir / "fake.mgmt")
+    await fake.start()
+    switch = Switch("fake", fake.path)
+    await switch.start()
+    try:
+        await switch.wait_connected(deadline=within(5))
+        yield fake, switch
+    finally:
+        await switch.close()
+        await fake.stop()
+
+
 async def test_two_hundred_reconnects_leave_nothing_behind(rundir: Path) -> None:
     fake = FakeSwitch(rundir / "fake.mgmt")
     await fake.start()
@@ -141,18 +157,14 @@ async def test_a_switch_that_comes_back_is_found_within_milliseconds(rundir: Pat
     await fake.stop()
 
 
-async def test_an_echo_is_answered_between_the_parts_of_a_dump_and_the_dump_is_whole(rundir: Path) -> None:
-    fake = FakeSwitch(rundir / "fake.mgmt")
-    await fake.start()
-    switch = Switch("fake", fake.path)
-    await switch.start()
-    await switch.wait_connected(deadline=within(5))
+async def test_an_echo_is_answered_between_the_parts_of_a_dump_and_the_dump_is_whole(
+    connected: tuple[FakeSwitch, Switch],
+) -> None:
+    fake, switch = connected
     fake.send(message(99, 4711) + message(ch.OFPT_ECHO_REQUEST, 5, b"ping") + message(10, 3, bytes(24)))
     fake.finish_dumps = True
     assert await switch.dump_flows(deadline=within(5)) == [flow_image(FLOW)] * 3
     assert fake.echoes == 1
-    await switch.close()
-    await fake.stop()
 
 
 @pytest.mark.parametrize(
@@ -165,48 +177,36 @@ async def test_an_echo_is_answered_between_the_parts_of_a_dump_and_the_dump_is_w
         (struct.pack("!HH", 77, 1), "77/1"),
     ],
 )
-async def test_errors_of_every_kind_are_named_and_the_bundle_is_discarded(rundir: Path, body: bytes, name: str) -> None:
-    fake = FakeSwitch(rundir / "fake.mgmt")
-    await fake.start()
-    switch = Switch("fake", fake.path)
-    await switch.start()
-    await switch.wait_connected(deadline=within(5))
+async def test_errors_of_every_kind_are_named_and_the_bundle_is_discarded(
+    connected: tuple[FakeSwitch, Switch], body: bytes, name: str
+) -> None:
+    fake, switch = connected
     fake.reject = [body]
     with pytest.raises(SwitchRejected) as caught:
         await switch.commit([AddFlow(FLOW), AddFlow(FLOW)], deadline=within(5))
     assert caught.value.metadata["of_error"] == name
     assert caught.value.change == 0
     await asyncio.wait_for(fake.discarded.wait(), 5)
-    await switch.close()
-    await fake.stop()
 
 
 @pytest.mark.parametrize(("drop", "what"), [(True, "after a commit was sent"), (False, "not the commit before it")])
-async def test_a_commit_without_an_answer_of_its_own_is_unknown(rundir: Path, drop: bool, what: str) -> None:
-    fake = FakeSwitch(rundir / "fake.mgmt")
-    await fake.start()
-    switch = Switch("fake", fake.path)
-    await switch.start()
-    await switch.wait_connected(deadline=within(5))
+async def test_a_commit_without_an_answer_of_its_own_is_unknown(
+    connected: tuple[FakeSwitch, Switch], drop: bool, what: str
+) -> None:
+    fake, switch = connected
     fake.drop_at_commit = drop
     with pytest.raises(OutcomeUnknown, match=what):
         await switch.commit([AddFlow(FLOW)], deadline=within(5))
-    await switch.close()
-    await fake.stop()
 
 
 @pytest.mark.parametrize("frames", [b"\x06\x00\x00\x02\0\0\0\0", message(ch.OFPT_ERROR, 77, b"\0")])
-async def test_garbage_ends_the_connection_and_not_the_agent(rundir: Path, frames: bytes) -> None:
-    fake = FakeSwitch(rundir / "fake.mgmt")
-    await fake.start()
-    switch = Switch("fake", fake.path)
-    await switch.start()
-    await switch.wait_connected(deadline=within(5))
+async def test_garbage_ends_the_connection_and_not_the_agent(
+    connected: tuple[FakeSwitch, Switch], frames: bytes
+) -> None:
+    fake, switch = connected
     dump = asyncio.create_task(switch.dump_flows(deadline=within(5)))
     await asyncio.wait_for(fake.asked.wait(), 5)
     fake.send(frames)
     with pytest.raises(SwitchUnavailable):
         await dump
     assert await switch.wait_connected(deadline=within(5)) == 2
-    await switch.close()
-    await fake.stop()
