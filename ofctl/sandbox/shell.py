@@ -21,7 +21,7 @@ Nothing of the host is touched, and `exit` removes everything. To try:
 
   ofctl network apply demo --subnet 192.0.2.0/24
   ip netns add red
-  ofctl port plug red --network demo --namespace red --ip 192.0.2.11
+  ofctl port plug red --network demo --netns red --ip 192.0.2.11
   ofctl port plug vm1 --network demo --vm --ip 192.0.2.12
   ofctl port list ; ofctl port show red
   ovs-ofctl -O OpenFlow15 --names dump-flows br-int ; ovs-vsctl show

@@ -12,6 +12,7 @@ import pytest
 from ofctl.client import Client, Network, PortSpec, PortState, Subnet, VmConsumer
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.sandbox.sandbox import Sandbox
+from ofctl.sandbox.shell import HINT
 
 TIMEOUT_S = 60
 
@@ -60,3 +61,16 @@ def test_the_shell_finds_agent_and_switch_at_the_default_places() -> None:
     assert done.returncode == 7, done.stdout + done.stderr
     assert '"ready": true' in done.stdout
     assert "br-int" in done.stdout.splitlines()
+
+
+def test_what_the_shell_hints_at_works() -> None:
+    commands = "\n".join(line.strip() for line in HINT.splitlines() if line.startswith("  "))
+    done = subprocess.run(
+        [sys.executable, "-m", "ofctl.sandbox", "sh", "-ec", commands],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "192.0.2.11/24" in done.stdout  # of the last command: the address inside of the namespace
