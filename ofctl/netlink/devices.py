@@ -6,11 +6,15 @@ kill -9 anywhere leaves nothing that we would later take for a foreign device.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from ofctl.errors import DeviceError
 from ofctl.model.ids import DeviceName, HostId, PortId
+from ofctl.netlink.kernel import step
+from ofctl.netlink.link_watch import LinkChange, LinkEvent, LinkEventsLost, LinkEventSocket, LinkWatch
 from ofctl.netlink.links import Links, undo_deadline
 from ofctl.netlink.mark import OwnerMark
 from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
@@ -19,9 +23,20 @@ from ofctl.netlink.traffic import host_traffic
 from ofctl.netlink.veths import ensure_veth
 from ofctl.netlink.worker import Worker
 
-__all__ = ["DeviceState", "Devices", "Ensured", "TapSpec", "VethSpec", "tap_mac"]
+__all__ = [
+    "DeviceState",
+    "Devices",
+    "Ensured",
+    "LinkChange",
+    "LinkEvent",
+    "LinkEventsLost",
+    "TapSpec",
+    "VethSpec",
+    "tap_mac",
+]
 
 TUN_PATH = "/dev/net/tun"
+RELIST_S = 10.0
 
 
 class _Removal:
@@ -54,6 +69,8 @@ class Devices:
         self._removals: deque[_Removal] = deque()
         self._epoch = 0
         self._closed = False
+        self._watch: LinkWatch | None = None
+        self._subscribers: list[Callable[[LinkEvent], None]] = []
 
     async def __aenter__(self) -> Devices:
         return self
@@ -149,10 +166,49 @@ class Devices:
             deadline=deadline,
         )
 
+    def watch(self, callback: Callable[[LinkEvent], None]) -> Callable[[], None]:
+        """Call `callback` in the loop for each change of any device, ours or not; return what ends that.
+
+        Nothing is heard before `start_watching`. The callback must not block and must not raise. Changes come in the
+        order in which the kernel made them, those that we made included.
+        """
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback) if callback in self._subscribers else None
+
+    async def start_watching(self, *, deadline: float) -> None:
+        """Return when changes are heard: what is asked of `state` or `owned` after this misses none. To call once.
+
+        Raises DeviceError if the kernel gives no socket, DeadlineExceeded.
+        """
+
+        def begin(until: float) -> tuple[LinkEventSocket, list[DeviceState]]:
+            with step("listen to the changes of devices", subject=""):
+                events = LinkEventSocket()
+            try:
+                return events, self._links.all(until)
+            except BaseException:
+                events.close()
+                raise
+
+        events, states = await self._worker.run(
+            begin, doing="listen to the changes of devices", deadline=deadline, undo=lambda made: made[0].close()
+        )
+        self._watch = LinkWatch(events, states, self._deliver, self._relist)
+
+    def _deliver(self, event: LinkEvent) -> None:
+        for callback in tuple(self._subscribers):
+            callback(event)
+
+    async def _relist(self) -> list[DeviceState]:
+        deadline = asyncio.get_running_loop().time() + RELIST_S
+        return await self._worker.run(self._links.all, doing="list the devices", deadline=deadline)
+
     async def close(self) -> None:
         """Wait for the call that runs, close the sockets, end the thread. Safe to call again."""
         if not self._closed:
             self._closed = True
+            if self._watch is not None:
+                await self._watch.close()
             await self._worker.close(self._links.close)
 
     def _undo(self, ensured: Ensured) -> None:

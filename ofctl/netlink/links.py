@@ -51,12 +51,19 @@ class Links:
             payloads = self.socket.dump(messages.all_links(), deadline=deadline)
         return sorted((messages.read_link(payload) for payload in payloads), key=lambda state: state.ifindex)
 
-    def find_owned(self, device: DeviceName, mark: OwnerMark, deadline: float) -> DeviceState | None:
-        """Return the device if it bears `mark`, None if there is none. Raises Refused if it is somebody else's."""
+    def find_owned(
+        self, device: DeviceName, mark: OwnerMark, deadline: float, *, take_over: str | None = None
+    ) -> DeviceState | None:
+        """Return the device if it bears `mark`, None if there is none. Raises Refused if it is somebody else's.
+
+        One without any mark is returned too if it is of the kind `take_over`.
+        """
         state = self.find(device, deadline)
         if state is None or state.mark == mark:
             return state
         if state.mark is None:
+            if state.kind == take_over:
+                return state
             raise foreign(device)
         raise Refused(
             f"the device {device} belongs to another port ({state.alias}); choose another name or unplug that port",
@@ -64,6 +71,12 @@ class Links:
             subject=device,
             metadata={"owner": state.alias},
         )
+
+    def take_over(self, state: DeviceState, mark: OwnerMark, deadline: float) -> None:
+        """Put our mark on a device. Raises DeviceError."""
+        with step(f"take over {state.device}", subject=state.device):
+            request = messages.set_link(ifindex=state.ifindex, attrs=[("IFLA_IFALIAS", str(mark))])
+            self.socket.transact(request, deadline=deadline)
 
     def delete(self, states: Sequence[DeviceState], deadline: float) -> None:
         """Delete devices; those that are gone already are no error. Raises DeviceError.

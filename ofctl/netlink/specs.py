@@ -27,6 +27,9 @@ class TapSpec:
     checksum_offload_off: bool = False
     """Make sure that `tx-checksumming` is off now. A TAP starts like that, and who opens it may switch it on for
     itself (TUNSETOFFLOAD): the guest must respect `VifDetails.checksum_offload_must_be_off`."""
+    take_over: bool = False
+    """A device of that name and kind that bears nobody's mark is taken over: marked, and brought to spec. For mending
+    a port whose durable intent names the device, when somebody has deleted and made it again by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class VethSpec:
     """Switch `tx-checksumming` off on the peer: without that TCP carries nothing through the userspace datapath."""
     netns_field: str = "port.namespace.netns_path"
     """Path of the field in the request, for InvalidField."""
+    take_over: bool = False
+    """As `TapSpec.take_over`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +94,18 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ensured:
-    """A device that is as its spec says. `created`: made anew by this call, so the switch must see a fresh device."""
+    """A device that is as its spec says."""
 
     state: DeviceState
     created: bool
+    """Made anew by this call."""
+    taken_over: bool = False
+    """Somebody else made it, and this call marked it (`TapSpec.take_over`)."""
+
+    @property
+    def fresh(self) -> bool:
+        """The switch may stand on an earlier device of that name, and must be made to let go of it."""
+        return self.created or self.taken_over
 
 
 def tap_mac(guest_mac: MacAddress) -> MacAddress:

@@ -17,7 +17,7 @@ KIND = "tap"
 
 def ensure_tap(links: Links, spec: TapSpec, mark: OwnerMark, *, tun_path: str, deadline: float) -> Ensured:
     """See `Devices.ensure_tap`."""
-    existing = links.find_owned(spec.device, mark, deadline)
+    existing = links.find_owned(spec.device, mark, deadline, take_over=KIND if spec.take_over else None)
     if existing is not None and not _is_convertible(existing, spec):
         if is_held(existing):
             raise Refused(
@@ -29,7 +29,10 @@ def ensure_tap(links: Links, spec: TapSpec, mark: OwnerMark, *, tun_path: str, d
         links.delete([existing], deadline)
         existing = None
     if existing is not None:
-        return Ensured(state=_bring_to_spec(links, existing, spec, deadline), created=False)
+        taken_over = existing.mark is None
+        if taken_over:
+            links.take_over(existing, mark, deadline)
+        return Ensured(state=_bring_to_spec(links, existing, spec, deadline), created=False, taken_over=taken_over)
     return Ensured(state=_create(links, spec, mark, tun_path, deadline), created=True)
 
 

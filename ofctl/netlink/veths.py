@@ -27,7 +27,7 @@ _NO_IPV6_CURE = "IPv6 is disabled in that namespace: sysctl net.ipv6.conf.*.disa
 def ensure_veth(links: Links, spec: VethSpec, mark: OwnerMark, *, deadline: float) -> Ensured:
     """See `Devices.ensure_veth`."""
     with open_netns(spec.netns_path, field=spec.netns_field, subject=spec.device) as netns:
-        existing = links.find_owned(spec.device, mark, deadline)
+        existing = links.find_owned(spec.device, mark, deadline, take_over=KIND if spec.take_over else None)
         with step(f"enter the network namespace {spec.netns_path}", subject=spec.device):
             entrance = Entrance(netns)
         try:
@@ -61,7 +61,10 @@ class _Pair:
                 self.links.delete([existing], self.deadline)
                 existing = None
         host = existing or self._create()
+        taken_over = existing is not None and existing.mark is None
         try:
+            if taken_over:
+                self.links.take_over(host, self.mark, self.deadline)
             if existing is not None:
                 self._bring_host_end_to_spec(existing)
             self._configure_peer(peer)
@@ -70,7 +73,7 @@ class _Pair:
             if existing is None:
                 self.links.delete([host], undo_deadline())
             raise
-        return Ensured(state=state, created=existing is None)
+        return Ensured(state=state, created=existing is None, taken_over=taken_over)
 
     def _create(self) -> DeviceState:
         """Make the pair; the peer is born in its namespace and never stands in ours."""
