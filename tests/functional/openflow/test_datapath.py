@@ -246,6 +246,9 @@ async def test_nobody_listens_and_nobody_answers(
     await switch.wait_connected(deadline=within(5))
     await revalidators.settle(deadline=within(5))
     assert footprint() == before
+    bridge.kill_vswitchd()
+    bridge.start_vswitchd()
+    await revalidators.settle(deadline=within(5))  # Another pid, another control socket.
     (rundir / "ovs-vswitchd.pid").unlink()
     with pytest.raises(SwitchUnavailable, match="No such file"):
         await revalidators.settle(deadline=within(5))
@@ -259,7 +262,7 @@ async def test_the_control_socket_reads_answers_in_pieces_and_tells_errors_from_
             text = json.dumps(answer).encode() + b"\n"
             for cut in (text[:9], text[9:]):
                 writer.write(cut)
-                await writer.drain()
+                await asyncio.sleep(0.005)  # So that the halves are read one by one.
         writer.close()
 
     path = rundir / "x.ctl"
