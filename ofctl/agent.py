@@ -102,7 +102,7 @@ async def _serve(settings: Settings) -> None:
         api.set_serving(not host.engine.host().not_ready)
         logger.info(
             "serving",
-            extra=fields(version=__version__, host=host.engine.host_id, ports=len(host.engine.bindings())),
+            extra=fields(version=__version__, host=host.engine.host_id, ports=len(host.engine.book)),
         )
         await stop.wait()
         logger.info("stopping; the switch goes on forwarding")

@@ -48,11 +48,18 @@ class PortWork:
     receipt: Receipt | None = None
     flows: tuple[int, str] = (0, "")
     """How many, and their digest."""
+    mending: bool = False
+    """A device of that name without our mark is taken over: somebody has made it anew by hand."""
     timings: list[StageTiming] = field(default_factory=list)
 
     @property
     def key(self) -> Key:
         return (self.spec.port_id, self.spec.host_id)
+
+    @property
+    def principal(self) -> str:
+        """Who plugged the port, or is doing so."""
+        return self.binding.principal if self.binding is not None else self.draft.principal if self.draft else ""
 
     @property
     def present(self) -> Binding:
@@ -82,6 +89,8 @@ class Chassis:
         self.tables = tables
         self.uplink_problems: dict[PhysicalNetwork, str] = {}
         """Why a physical network has no uplink, in a sentence."""
+        self.ifindexes: dict[DeviceName, int] = {}
+        """The devices that the stages have made sure of, with their index in the kernel."""
         self._database_event = asyncio.Event()
 
     @property
@@ -129,8 +138,11 @@ class Chassis:
     async def make_device(self, work: PortWork, *, deadline: float) -> None:
         """Make the TAP or the veth pair, or bring it to what the spec says."""
         ensured = await self._ensure(work, deadline)
+        known = self.ifindexes.get(work.device)
         work.state = ensured.state
-        work.fresh = work.fresh or ensured.created
+        # A device under the same name with another index is another device, though the switch still looks well.
+        work.fresh = work.fresh or ensured.created or known not in (None, ensured.state.ifindex)
+        self.ifindexes[work.device] = ensured.state.ifindex
 
     async def _ensure(self, work: PortWork, deadline: float) -> Ensured:
         binding, consumer = work.present, work.spec.consumer
@@ -240,6 +252,7 @@ class Chassis:
     async def remove_device(self, work: PortWork, *, deadline: float) -> None:
         """Remove the device if it is this port's."""
         await self.devices.remove(work.device, port_id=work.spec.port_id, deadline=deadline)
+        self.ifindexes.pop(work.device, None)
 
     def vif(self, binding: Binding) -> VifDetails:
         """Return what compute does with a binding."""

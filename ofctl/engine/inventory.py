@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ofctl.errors import AlreadyExists, InvalidField, NotFound, Refused, ResourceExhausted
 from ofctl.model.ids import DeviceName, HostId, NetworkId, PhysicalNetwork, PortId, derived_device_name, derived_mac
 from ofctl.model.network import Network, NetworkType, NumberedNetwork
-from ofctl.model.port import Binding, PortSpec, VifType, VmConsumer
+from ofctl.model.port import PortSpec, VifType, VmConsumer
 
 Key = tuple[PortId, HostId]
 BUILT_VIF_TYPES = (VifType.TAP, VifType.VETH)
@@ -174,10 +174,6 @@ class Inventory:
         self._specs[key] = spec
         self._claims[key] = _claims_of(spec, device)
         self._holders.update(dict.fromkeys(self._claims[key], key))
-
-    def claim_binding(self, binding: Binding) -> None:
-        """Reserve for a binding found in the intent store."""
-        self.claim(binding.spec, binding.device)
 
     def release(self, key: Key) -> None:
         """Give back what was claimed for a port; no error if there was nothing."""

@@ -49,7 +49,10 @@ class Operation:
     level: Level = Level.DATAPATH
     forward_deadline: float | None = None
     """Instant of the loop's clock after which the walk down turns round; None: never."""
-    record: RequestRecord | None = None
+    records: list[RequestRecord] = field(default_factory=list)
+    """Outcomes of the requests that wait for this; the first is the one that began it."""
+    on_change: Callable[[Operation], None] = lambda _: None
+    """Called when a binding has changed."""
     persistent: bool = False
     """Nobody asked for it now: it is tried again until it succeeds, whatever the recovery policy of the ports."""
     waiters: int = 0
@@ -86,8 +89,10 @@ class Operation:
         """Turn the walk round at the next stage, for `error`; without effect on the walk back up."""
         self._abort = self._abort or error
 
-    def extend(self, deadline: float) -> None:
-        """Let a caller with a later deadline join."""
+    def join(self, record: RequestRecord, deadline: float) -> None:
+        """Let another request wait for the same; the latest deadline counts."""
+        if all(record.request_id != each.request_id for each in self.records):
+            self.records.append(record)
         if self.forward_deadline is not None:
             self.forward_deadline = max(self.forward_deadline, forward_deadline(deadline))
 
@@ -148,12 +153,13 @@ class Operation:
     async def run(self) -> None:
         """Walk until a terminal stage is reached. Cancelled only when the agent stops: the intent tells the rest."""
         names = ",".join(member.spec.port_id for member in self.members)
-        with bound(port=names, request=self.record.request_id if self.record else None):
+        with bound(port=names, request=self.records[0].request_id if self.records else None):
             try:
                 while self.stage not in TERMINAL:
                     with bound(stage=self.stage.value):
                         event = await self._step()
                     self.stage = next_stage(self.stage, event)
+                    self.on_change(self)
             finally:
                 self._finished.set()
             self._log_end()
@@ -234,9 +240,8 @@ class Operation:
         new = self.created
         if not new:
             return
-        assert self.record is not None
         bindings = await self.store.add_bindings(
-            [member.draft for member in new if member.draft is not None], self.record, deadline=deadline
+            [member.draft for member in new if member.draft is not None], self.records[0], deadline=deadline
         )
         for member, binding in zip(new, bindings, strict=True):
             member.binding = binding
@@ -266,9 +271,24 @@ class Operation:
             if binding.state is not PortState.ACTIVE:
                 binding = binding.in_state(PortState.ACTIVE, "", at_ms=now_ms)
             member.binding = replace(binding, confirmation=confirmation)
-        if self.record is not None:
-            self.record = replace(self.record, outcome=Outcome.CONFIRMED, reason="", message="", at_ms=now_ms)
-        await self.store.update_bindings([member.present for member in self.members], self.record, deadline=deadline)
+        self._close_records(Outcome.CONFIRMED, now_ms)
+        await self.store.update_bindings([member.present for member in self.members], self._first, deadline=deadline)
+        await self._write_joined(deadline)
+
+    @property
+    def _first(self) -> RequestRecord | None:
+        return self.records[0] if self.records else None
+
+    def _close_records(self, outcome: Outcome, at_ms: int) -> None:
+        failed = outcome is not Outcome.CONFIRMED and self.failure is not None
+        reason = self.failure.reason if failed and self.failure is not None else ""
+        message = self.failure.message if failed and self.failure is not None else ""
+        self.records = [
+            replace(record, outcome=outcome, reason=reason, message=message, at_ms=at_ms) for record in self.records
+        ]
+
+    async def _write_joined(self, deadline: float) -> None:
+        await asyncio.gather(*(self.store.put_request(record, deadline=deadline) for record in self.records[1:]))
 
     # The stages on the way back up
 
@@ -289,16 +309,10 @@ class Operation:
 
     async def _forget(self, deadline: float) -> None:
         keys = [member.key for member in self.created]
-        if self.record is not None and keys:
-            self.record = replace(
-                self.record,
-                outcome=Outcome.ABSENT,
-                reason=self.failure.reason if self.failure else "",
-                message=self.failure.message if self.failure else "",
-                at_ms=self.clock.wall_ms(),
-            )
         if keys:
-            await self.store.remove_bindings(keys, self.record, deadline=deadline)
+            self._close_records(Outcome.ABSENT, self.clock.wall_ms())
+            await self.store.remove_bindings(keys, self._first, deadline=deadline)
+            await self._write_joined(deadline)
 
     async def _each(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
         await _all([_call(act, member, deadline) for member in self.members])
@@ -308,7 +322,11 @@ class Operation:
 
 
 async def _call(act: Callable[..., Awaitable[None]], member: PortWork, deadline: float) -> None:
-    await act(member, deadline=deadline)
+    try:
+        await act(member, deadline=deadline)
+    except OfctlError as error:
+        error.metadata.setdefault("port_id", member.spec.port_id)
+        raise
 
 
 async def _all(calls: list[Coroutine[Any, Any, None]]) -> None:

@@ -21,6 +21,7 @@ from ofctl.engine.inventory import Inventory
 from ofctl.engine.stages import Stage
 from ofctl.errors import Aborted, NotFound, OfctlError, Unavailable
 from ofctl.log import bound, fields
+from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 from ofctl.model.port import Binding, PortState, Recovery
 from ofctl.model.vif import DatapathType
@@ -121,7 +122,7 @@ class Host:
         engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
         for network in intents.networks:
             self.inventory.put_network(network)
-        engine.adopt(intents.bindings, intents.requests)
+        engine.book.adopt(intents.bindings, intents.requests)
         wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
         await self._remove_leftovers(intents.bindings, deadline)
         await self._restore(engine, wanted, deadline)
@@ -131,7 +132,6 @@ class Host:
         )
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
-        self.database.subscribe(self._database_changed)
         self._finish_interrupted(engine, intents.bindings)
         self._serving = True
         self._on_ready(True)
@@ -147,11 +147,10 @@ class Host:
         await self.store.close()
 
     def _resync_changed(self, resynced: bool) -> None:
+        if self._engine is not None:
+            self._engine.book.publish_all()
         if self._serving:
             self._on_ready(resynced)
-
-    def _database_changed(self, event: SwitchEvent) -> None:
-        self.engine.watch(event)
 
     async def _wait_locked(self, deadline: float) -> None:
         locked = asyncio.Event()
@@ -230,10 +229,7 @@ class Host:
                 await engine.chassis.attach(work, deadline=deadline)
             except (OfctlError, NotFound) as error:
                 logger.error("a port cannot be restored: %s", error, extra=fields(reason=error.reason))
-                engine.set_state(key, PortState.DOWN, error.reason)
-            else:
-                if binding.state is not PortState.ACTIVE:
-                    engine.set_state(key, PortState.ACTIVE, "")
+                engine.book.trouble(key, PortState.DOWN, error.reason)
 
     def _finish_interrupted(self, engine: HostEngine, bindings: tuple[Binding, ...]) -> None:
         """Finish what was in flight when the last agent died: as the recovery policy of its request says."""
@@ -245,5 +241,7 @@ class Host:
                 operation.failure = Aborted("the agent was restarted during the call", reason="AGENT_RESTARTED")
             else:
                 continue
-            operation.record = engine.unfinished_request(binding.request_id)
+            record = engine.book.earlier_request(binding.request_id)
+            if record is not None and record.outcome is Outcome.IN_PROGRESS:
+                operation.records = [record]
             engine.begin(operation)

@@ -9,7 +9,7 @@ from ofctl.errors import ResourceExhausted
 
 PORT_INDEXES = (1, 2**24 - 1)
 NETWORK_INDEXES = (1, 2**16 - 1)
-SLOTS = (0, 2**24 - 1)
+SLOTS = (0, 3_999)
 
 
 class NumberPool:
