@@ -54,6 +54,7 @@ def serve(file: Path, socket: Path) -> NoReturn:
     """Replace this process by an ovsdb-server for `file` on the unix socket. Raises DatabaseFailed, OSError."""
     socket.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)
+    os.umask(0o007)
     arguments = [f"--remote=punix:{socket}", f"--unixctl={socket.with_suffix('.ctl')}", "--no-chdir", "-vconsole:info"]
     os.execvp("ovsdb-server", ["ovsdb-server", str(file), *arguments])
 
