@@ -6,6 +6,7 @@ import errno
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ofctl.errors import DeviceError, Refused
 from ofctl.model.ids import DeviceName
@@ -72,11 +73,16 @@ class Links:
             metadata={"owner": state.alias},
         )
 
-    def take_over(self, state: DeviceState, mark: OwnerMark, deadline: float) -> None:
-        """Put our mark on a device. Raises DeviceError."""
+    def take_over(self, state: DeviceState, mark: OwnerMark, deadline: float) -> DeviceState:
+        """Put our mark on a device and take it down; return its state. Raises DeviceError.
+
+        Down, so that the addresses that the host's IPv6 stack may have given it are gone when it comes up again.
+        """
+        attrs: messages.Attributes = [("IFLA_IFALIAS", str(mark))]
         with step(f"take over {state.device}", subject=state.device):
-            request = messages.set_link(ifindex=state.ifindex, attrs=[("IFLA_IFALIAS", str(mark))])
-            self.socket.transact(request, deadline=deadline)
+            keep_host_silent(self.socket, state.ifindex, deadline)
+            self.socket.transact(messages.set_link(ifindex=state.ifindex, attrs=attrs, up=False), deadline=deadline)
+        return replace(state, alias=str(mark), up=False)
 
     def delete(self, states: Sequence[DeviceState], deadline: float) -> None:
         """Delete devices; those that are gone already are no error. Raises DeviceError.

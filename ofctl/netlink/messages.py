@@ -81,12 +81,12 @@ def all_links() -> Request:
     return get_link()
 
 
-def set_link(*, ifindex: int = 0, up: bool = False, attrs: Attributes | None = None) -> Request:
-    """Change a device: by index, or by the name in `attrs` when the index is 0. `up` False leaves the flag as it is."""
+def set_link(*, ifindex: int = 0, up: bool | None = None, attrs: Attributes | None = None) -> Request:
+    """Change a device: by index, or by the name in `attrs` when the index is 0. `up` None leaves the flag as it is."""
     message = ifinfmsg()
     message["index"] = ifindex
-    if up:
-        message["flags"] = _IFF_UP
+    if up is not None:
+        message["flags"] = _IFF_UP if up else 0
         message["change"] = _IFF_UP
     message["attrs"] = attrs or []
     return Request(message, RTM_SETLINK)

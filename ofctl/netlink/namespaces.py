@@ -56,6 +56,31 @@ def open_netns(path: str, *, field: str, subject: str) -> Iterator[int]:
         os.close(fd)
 
 
+def netns_identity(path: str, known: tuple[int, int] | None = None) -> tuple[int, int] | None:
+    """Return device and inode of the network namespace at `path`; None if there is none that can be opened.
+
+    What still has the inode `known` is not opened again. Raises OSError when it cannot be told: no descriptor is left,
+    no memory.
+    """
+    try:
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        if identity == known:
+            return identity
+        fd = _open_regular(path, "")
+        try:
+            _check_is_netns(fd, path, "")
+        finally:
+            os.close(fd)
+    except (InvalidField, ValueError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
+        return None
+    return identity
+
+
 class Entrance:
     """A route netlink socket in another namespace.
 

@@ -31,7 +31,7 @@ def ensure_tap(links: Links, spec: TapSpec, mark: OwnerMark, *, tun_path: str, d
     if existing is not None:
         taken_over = existing.mark is None
         if taken_over:
-            links.take_over(existing, mark, deadline)
+            existing = links.take_over(existing, mark, deadline)
         return Ensured(state=_bring_to_spec(links, existing, spec, deadline), created=False, taken_over=taken_over)
     return Ensured(state=_create(links, spec, mark, tun_path, deadline), created=True)
 

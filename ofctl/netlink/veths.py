@@ -60,11 +60,11 @@ class _Pair:
             if peer is None:
                 self.links.delete([existing], self.deadline)
                 existing = None
-        host = existing or self._create()
         taken_over = existing is not None and existing.mark is None
+        if existing is not None and taken_over:
+            existing = self.links.take_over(existing, self.mark, self.deadline)
+        host = existing or self._create()
         try:
-            if taken_over:
-                self.links.take_over(host, self.mark, self.deadline)
             if existing is not None:
                 self._bring_host_end_to_spec(existing)
             self._configure_peer(peer)
