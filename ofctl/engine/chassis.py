@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
 from ofctl.engine.inventory import Key
@@ -141,7 +141,7 @@ class Chassis:
         known = self.ifindexes.get(work.device)
         work.state = ensured.state
         # A device under the same name with another index is another device, though the switch still looks well.
-        work.fresh = work.fresh or ensured.created or known not in (None, ensured.state.ifindex)
+        work.fresh = work.fresh or ensured.fresh or known not in (None, ensured.state.ifindex)
         self.ifindexes[work.device] = ensured.state.ifindex
 
     async def _ensure(self, work: PortWork, deadline: float) -> Ensured:
@@ -156,9 +156,11 @@ class Chassis:
                 owner_gid=consumer.owner_gid,
                 multi_queue=consumer.multi_queue,
                 checksum_offload_off=self.checksum_offload_must_be_off,
+                take_over=work.mending,
             )
             return await self.devices.ensure_tap(tap, deadline=deadline)
-        return await self.devices.ensure_veth(self._veth(binding, consumer, work.network.network), deadline=deadline)
+        veth = self._veth(binding, consumer, work.network.network)
+        return await self.devices.ensure_veth(replace(veth, take_over=work.mending), deadline=deadline)
 
     def _veth(self, binding: Binding, consumer: NamespaceConsumer, network: Network) -> VethSpec:
         return VethSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any
 
 from ofctl.engine.chassis import Chassis, PortWork
@@ -27,6 +27,7 @@ from ofctl.errors import (
     Refused,
 )
 from ofctl.model.confirmation import BUILT_LEVELS, Outcome, RequestRecord
+from ofctl.model.events import PortEvent
 from ofctl.model.host import HostView
 from ofctl.model.ids import HostId, NetworkId, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
@@ -301,6 +302,10 @@ class HostEngine:
     def request(self, request_id: RequestId) -> RequestRecord:
         """See `PlugEngine.request`."""
         return self.book.request(request_id)
+
+    def watch(self, *, epoch: str = "", after: int = 0) -> AsyncIterator[PortEvent]:
+        """See `PlugEngine.watch`."""
+        return self.book.log.follow(epoch=epoch, after=after)
 
     def host(self) -> HostView:
         """See `PlugEngine.host`."""

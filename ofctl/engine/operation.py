@@ -52,7 +52,7 @@ class Operation:
     records: list[RequestRecord] = field(default_factory=list)
     """Outcomes of the requests that wait for this; the first is the one that began it."""
     on_change: Callable[[Operation], None] = lambda _: None
-    """Called when a binding has changed."""
+    """Called after each stage but the last: a binding may have changed."""
     persistent: bool = False
     """Nobody asked for it now: it is tried again until it succeeds, whatever the recovery policy of the ports."""
     waiters: int = 0
@@ -159,7 +159,8 @@ class Operation:
                     with bound(stage=self.stage.value):
                         event = await self._step()
                     self.stage = next_stage(self.stage, event)
-                    self.on_change(self)
+                    if self.stage not in TERMINAL:
+                        self.on_change(self)
             finally:
                 self._finished.set()
             self._log_end()

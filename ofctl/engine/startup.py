@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock, SystemClock
+from ofctl.engine.drift import Drift
 from ofctl.engine.flow_tables import FlowTables, PortPlace
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
@@ -82,6 +83,7 @@ class Host:
         )
         self._on_ready = on_ready
         self._serving = False
+        self._rebuilding = False
         self._uplink_problems: dict[PhysicalNetwork, str] = {}
         self._engine: HostEngine | None = None
         self._tables: FlowTables | None = None
@@ -98,9 +100,7 @@ class Host:
         intents = await self.store.start(deadline=deadline)
         await self.database.start(deadline=deadline)
         await self._wait_locked(deadline)
-        bridge = await self.database.ensure_bridge(
-            BridgeSpec(name=self.options.bridge, datapath_type=self.options.datapath_type), deadline=deadline
-        )
+        bridge = await self.database.ensure_bridge(self._bridge_spec(), deadline=deadline)
         for device in self.database.foreign_ports(self.options.bridge):
             logger.warning("a port on our bridge is not ours; it is left alone", extra=fields(device=device))
         tables = self._tables = FlowTables(
@@ -125,6 +125,9 @@ class Host:
         engine.book.adopt(intents.bindings, intents.requests)
         wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
         await self._remove_leftovers(intents.bindings, deadline)
+        drift = Drift(engine, rebuild=self._rebuild)
+        self.devices.watch(drift.link_changed)
+        await self.devices.start_watching(deadline=deadline)
         await self._restore(engine, wanted, deadline)
         tables.preload(
             intents.networks,
@@ -132,6 +135,7 @@ class Host:
         )
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
+        self.database.subscribe(drift.database_changed)
         self._finish_interrupted(engine, intents.bindings)
         self._serving = True
         self._on_ready(True)
@@ -145,6 +149,32 @@ class Host:
         await self.devices.close()
         await self.database.close()
         await self.store.close()
+
+    def _rebuild(self, reason: str) -> None:
+        """Make the bridge anew, and everything on it: somebody removed it or took our mark or settings from it."""
+        if self._rebuilding:
+            return
+        self._rebuilding = True
+        logger.error("the bridge is not as it must be; making it anew", extra=fields(reason=reason))
+        self.engine.book.counters["bridge.rebuilt"] += 1
+        self.engine.spawn(self._rebuild_bridge(), "rebuild-bridge")
+
+    async def _rebuild_bridge(self) -> None:
+        try:
+            deadline = self.clock.monotonic() + self.options.start_timeout_s
+            await self.database.ensure_bridge(self._bridge_spec(), deadline=deadline)
+            await self._attach_uplinks(deadline)
+        except OfctlError:
+            logger.exception("the bridge cannot be made anew")
+        finally:
+            self._rebuilding = False
+        for binding in self.engine.book.durables():
+            key = (binding.port_id, binding.spec.host_id)
+            if binding.state is PortState.ACTIVE and self.engine.book.operation_on(key) is None:
+                self.engine.mend(binding)
+
+    def _bridge_spec(self) -> BridgeSpec:
+        return BridgeSpec(name=self.options.bridge, datapath_type=self.options.datapath_type)
 
     def _resync_changed(self, resynced: bool) -> None:
         if self._engine is not None:

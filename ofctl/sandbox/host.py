@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,10 +17,9 @@ from pathlib import Path
 from ofctl.config import load
 from ofctl.database import DEFAULT_FILE, DatabaseFailed, prepare
 from ofctl.errors import ConfigError
-from ofctl.sandbox.processes import Child, ProcessFailed
+from ofctl.sandbox.processes import Child, ProcessFailed, listens
 from ofctl.sandbox.sandbox import AGENT, exit_on_signals
 
-CONNECT_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 15.0
 REFUSED = 2
 
@@ -55,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
 
 def check_switch(connection: str) -> None:
     """Raise NotReady unless the database of Open vSwitch answers."""
-    if not connection.startswith("unix:") or answers(Path(connection.removeprefix("unix:"))):
+    if not connection.startswith("unix:") or listens(Path(connection.removeprefix("unix:"))):
         return
     start = "/usr/share/openvswitch/scripts/ovs-ctl start --system-id=random"
     if Path("/run/systemd/system").is_dir():
@@ -68,7 +66,7 @@ def serve_intents(connection: str) -> Child | None:
     if "," in connection or not connection.startswith("unix:"):
         return None
     where = Path(connection.removeprefix("unix:"))
-    if answers(where):
+    if listens(where):
         return None
     prepare(DEFAULT_FILE)
     where.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -78,19 +76,8 @@ def serve_intents(connection: str) -> Child | None:
         [program, str(DEFAULT_FILE), f"--remote=punix:{where}", f"--unixctl={where.with_suffix('.ctl')}", "--no-chdir"],
         log=DEFAULT_FILE.with_suffix(".log"),
     )
-    server.wait_for_path(where)
+    server.wait_for_socket(where)
     return server
-
-
-def answers(path: Path) -> bool:
-    """Tell whether something listens on the unix socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(CONNECT_TIMEOUT_S)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _end(agent: subprocess.Popen[bytes]) -> None:

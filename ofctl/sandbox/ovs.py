@@ -54,7 +54,7 @@ class OvsdbServer:
             log=self.directory / f"{self.name}.log",
             env=environment(self.directory),
         )
-        self.child.wait_for_path(self.socket)
+        self.child.wait_for_socket(self.socket)
 
     def stop(self) -> None:
         """Stop the server; the file stays."""
@@ -103,7 +103,7 @@ class PrivateOvs:
             env=environment(self.rundir),
         )
         self.vswitchd.wait_for_path(pidfile)
-        self.vswitchd.wait_for_path(self.rundir / f"ovs-vswitchd.{pidfile.read_text().strip()}.ctl")
+        self.vswitchd.wait_for_socket(self.rundir / f"ovs-vswitchd.{pidfile.read_text().strip()}.ctl")
         self.vsctl("set", "Open_vSwitch", ".", "external_ids:started=yes")
 
     def kill_vswitchd(self) -> None:

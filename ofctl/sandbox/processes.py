@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 POLL_S = 0.005
@@ -66,12 +68,47 @@ class Child:
 
     def wait_for_path(self, path: Path, *, timeout_s: float = 10.0) -> None:
         """Block until `path` exists; raises ProcessFailed if the child ends first or the time is over."""
+        self._wait_for(path.exists, f"make {path}", timeout_s)
+
+    def wait_for_socket(self, path: Path, *, timeout_s: float = 10.0) -> None:
+        """Block until the unix socket takes connections; raises ProcessFailed like `wait_for_path`.
+
+        The path is there a moment before: bind(2) makes it, and listen(2) comes after.
+        """
+        self._wait_for(lambda: listens(path), f"listen on {path}", timeout_s)
+
+    def _wait_for(self, done: Callable[[], bool], what: str, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not path.exists():
+        while not done():
             if not self.running or time.monotonic() > deadline:
-                raise ProcessFailed(f"{self.argv[0]} did not make {path}:\n{self.log_tail()}")
+                raise ProcessFailed(f"{self.argv[0]} did not {what}:\n{self.log_tail()}")
             time.sleep(POLL_S)
+
+    def wait_for_listener(self, path: Path, *, timeout_s: float = 10.0) -> None:
+        """Block until the child accepts connections at `path`: the file is there from bind(2), before listen(2)."""
+        self.wait_for_path(path, timeout_s=timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            with socket.socket(socket.AF_UNIX) as caller:
+                try:
+                    caller.connect(str(path))
+                except ConnectionRefusedError:
+                    if not self.running or time.monotonic() > deadline:
+                        raise ProcessFailed(f"{self.argv[0]} does not listen at {path}:\n{self.log_tail()}") from None
+                    time.sleep(POLL_S)
+                else:
+                    return
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the end of the child's output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def listens(path: Path) -> bool:
+    """Tell whether something takes connections on the unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
