@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,21 +82,6 @@ class Child:
             if not self.running or time.monotonic() > deadline:
                 raise ProcessFailed(f"{self.argv[0]} did not {what}:\n{self.log_tail()}")
             time.sleep(POLL_S)
-
-    def wait_for_listener(self, path: Path, *, timeout_s: float = 10.0) -> None:
-        """Block until the child accepts connections at `path`: the file is there from bind(2), before listen(2)."""
-        self.wait_for_path(path, timeout_s=timeout_s)
-        deadline = time.monotonic() + timeout_s
-        while True:
-            with socket.socket(socket.AF_UNIX) as caller:
-                try:
-                    caller.connect(str(path))
-                except ConnectionRefusedError:
-                    if not self.running or time.monotonic() > deadline:
-                        raise ProcessFailed(f"{self.argv[0]} does not listen at {path}:\n{self.log_tail()}") from None
-                    time.sleep(POLL_S)
-                else:
-                    return
 
     def log_tail(self, lines: int = 15) -> str:
         """Return the end of the child's output."""
