@@ -70,7 +70,7 @@ def test_it_is_served_on_its_socket_for_owner_and_group(rundir: Path) -> None:
     argv = [sys.executable, "-c", SERVE, "serve", "--file", str(file), "--socket", str(socket)]
     server = Child(argv, log=rundir / "log")
     try:
-        server.wait_for_path(socket)
+        server.wait_for_socket(socket)
         listing = subprocess.run(
             ["ovsdb-client", "list-dbs", f"unix:{socket}"], check=True, capture_output=True, text=True
         ).stdout

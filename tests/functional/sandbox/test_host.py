@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ofctl.sandbox.host import answers
+from ofctl.sandbox.processes import listens
 
 TIMEOUT_S = 60
 HOST = """
@@ -28,7 +28,7 @@ for attempt in range(2):
         subprocess.run([Path(sys.executable).with_name("ofctl"), "network", "apply", "kept"], check=True)
     host.send_signal(signal.SIGTERM)
     print("ended", host.wait(20))
-    print("left", [path.name for path in (RUN / "ofctl").glob("*.sock") if answers(path)])
+    print("left", [path.name for path in (RUN / "ofctl").glob("*.sock") if listens(path)])
 ovs.stop()
 """
 
@@ -47,7 +47,7 @@ def test_it_says_how_to_start_a_switch_that_does_not_run() -> None:
 
 def test_it_serves_at_the_default_places_and_keeps_the_intents(rundir: Path) -> None:
     program = rundir / "host.py"
-    imports = "from ofctl.sandbox.host import answers\n"
+    imports = "from ofctl.sandbox.processes import listens\n"
     program.write_text(imports + HOST.replace("PROGRAM", repr(str(program))))
     done = subprocess.run(
         [sys.executable, str(program)], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -57,4 +57,4 @@ def test_it_serves_at_the_default_places_and_keeps_the_intents(rundir: Path) -> 
     assert first.startswith(" []")
     assert second.startswith(" ['kept']")
     assert done.stdout.count("left []") == 2
-    assert not answers(rundir / "nothing")
+    assert not listens(rundir / "nothing")

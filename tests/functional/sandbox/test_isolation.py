@@ -30,7 +30,7 @@ ovs.start()
 ovs.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
 subprocess.run(["ip", "tuntap", "add", "tap0", "mode", "tap"], check=True)
 ovs.vsctl("add-port", "br0", "tap0")
-subprocess.run(["ip", "netns", "add", "red"], check=True)
+subprocess.run(["ip", "netns", "add", "inside-oft"], check=True)
 print(json.dumps({
     "uid": os.geteuid(),
     "ofport": ovs.vsctl("get", "Interface", "tap0", "ofport").strip(),
@@ -69,11 +69,11 @@ def check_inside(done: subprocess.CompletedProcess[str]) -> None:
     assert int(seen["ofport"]) > 0
     assert "actions=NORMAL" in seen["flows"]
     assert {"lo", "br0", "tap0"} <= set(seen["links"])
-    assert seen["named"] == ["red"]
+    assert seen["named"] == ["inside-oft"]
     assert seen["netns"] != os.readlink("/proc/self/ns/net")
     here = {link["ifname"] for link in json.loads(subprocess.check_output(["ip", "-j", "link"]))}
     assert not here & {"br0", "tap0", "ovs-netdev"}
-    assert not Path("/run/netns/red").exists()
+    assert not Path("/run/netns/inside-oft").exists()
 
 
 def test_a_switch_in_namespaces_of_its_own(program: str) -> None:
