@@ -140,7 +140,7 @@ async def test_one_bad_operation_among_fifty_fails_alone(ovs: PrivateOvs, switch
     ]
     assert isinstance(results[17], AttachError)
     assert "constraint violation" in results[17].metadata["ovsdb_error"]
-    assert switch.waves_sent - sent <= 3
+    assert switch.waves_sent - sent <= 6  # by halves it would be ten and more
     assert len(ovs.vsctl("list-ports", BRIDGE).split()) == 49
 
 

@@ -161,13 +161,13 @@ async def test_a_wave_larger_than_a_socket_holds_arrives(store: IntentStore, net
     sent = store.transactions_sent
     added = await asyncio.gather(*(store.add_bindings([one], None, deadline=soon(8)) for one in wanted))
     assert len({binding.numbers.index for (binding,) in added}) == 150
-    assert store.transactions_sent - sent <= 3
+    assert store.transactions_sent - sent <= 8
 
 
 async def test_a_network_in_use_stays(store: IntentStore, others_store: IntentStore, network: NumberedNetwork) -> None:
     await add(store, 1)
-    for user in (store, others_store):
-        with pytest.raises(Refused) as refusal:
+    for user, words in ((store, "port-1"), (others_store, "another host")):
+        with pytest.raises(Refused, match=words) as refusal:
             await user.delete_network(NETWORK, deadline=soon())
         assert refusal.value.reason == "NETWORK_IN_USE"
     await remove(store, 1)

@@ -30,6 +30,10 @@ def test_lock_and_row_names_are_ids_and_differ(first: str, second: str) -> None:
     assert (row_name("port", first) == row_name("port", second)) == (first == second)
 
 
+def test_a_host_named_like_the_escape_of_another_has_its_own_lock() -> None:
+    assert lock_name(HostId("a-b")) != lock_name(HostId("a_2d_b"))
+
+
 @given(text=st.text(st.characters(), max_size=8))
 def test_only_nulls_and_lone_surrogates_are_unsendable(text: str) -> None:
     expected = "\0" in text or any(0xD800 <= ord(character) < 0xE000 for character in text)
