@@ -6,10 +6,13 @@ Deadlines are instants of the running event loop's clock (`loop.time()`), in sec
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from ofctl.model.audit import AuditReport
 from ofctl.model.confirmation import Level, RequestRecord
+from ofctl.model.events import PortEvent
 from ofctl.model.host import HostView
 from ofctl.model.ids import HostId, NetworkId, PortId, RequestId
 from ofctl.model.network import Network, NumberedNetwork
@@ -28,6 +31,8 @@ class PlugRequest:
     admin: bool
     deadline: float
     validate_only: bool = False
+    generation: int = 0
+    """Fences the ports: refused if a greater one was seen for one of them, also before an unplug. 0: no fence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,8 @@ class UnplugRequest:
     admin: bool
     deadline: float
     force: bool = False
+    generation: int = 0
+    """As in PlugRequest: an unplug with 5 keeps a late plug with 4 from winning. 0: no fence."""
 
 
 class PlugEngine(Protocol):
@@ -67,6 +74,20 @@ class PlugEngine(Protocol):
 
     def ports(self) -> tuple[PluggedPort, ...]:
         """Return all ports in order of (port id, host id)."""
+
+    async def verify(self, port_id: PortId, host_id: HostId, level: Level, *, deadline: float) -> PluggedPort:
+        """Return the port with evidence afresh. Nothing is made or mended; raises what does not hold, and NotFound."""
+
+    def watch(self, *, epoch: str = "", after: int = 0) -> AsyncIterator[PortEvent]:
+        """Return the changes of ports from now on, or from after revision `after` of `epoch`, without end.
+
+        Begins with a snapshot (PRESENT events) and SYNCED; a resumed stream with what was missed and SYNCED, or with
+        a snapshot if that is no longer known. A reader who is too slow gets ResourceExhausted (WATCH_TOO_SLOW) and
+        can resume. Close the iterator when done.
+        """
+
+    async def audit(self, *, repair: bool, deadline: float) -> AuditReport:
+        """Compare the kernel, the switch's database and the switch with the intents; with `repair`, mend them."""
 
     async def apply_network(self, network: Network, *, deadline: float) -> NumberedNetwork:
         """Create the network or make it as given; return when that is durable and confirmed by the switch."""

@@ -30,6 +30,18 @@ class StageTiming:
     duration_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeFrame:
+    """A frame that was sent to show that a port works, in words for people."""
+
+    name: str
+    """Which frame, and which way: `ARP request from the guest`, `IPv4 from a forged source`."""
+    expected: str
+    """Where it had to come out, or that it had to be dropped."""
+    seen: str
+    """What became of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
     """The evidence for one port, as seen by the agent at `confirmed_at_ms`."""
@@ -50,6 +62,10 @@ class Confirmation:
     """SHA-256, hexadecimal, of the port's flows as encoded on the wire, in order of table, priority and match."""
     confirmed_at_ms: int
     """Wall clock, milliseconds since the Unix epoch."""
+    frames: tuple[ProbeFrame, ...] = ()
+    """What was sent, in this order; empty below PIPELINE."""
+    note: str = ""
+    """Why `level` is not the one asked for: a sentence. Empty if it is."""
 
 
 class Outcome(enum.Enum):

@@ -51,3 +51,5 @@ class HostView:
     port_count: int
     not_ready: tuple[str, ...] = ()
     """Sentences, one for each thing that is missing before the host can plug."""
+    counters: tuple[tuple[str, int], ...] = ()
+    """Pairs of an event's name and how often it has happened since the agent started; docs/operations.md names them."""
