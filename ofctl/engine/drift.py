@@ -1,7 +1,7 @@
 """What happens behind our back: seen by event, told to those who watch, and mended.
 
-Three places tell: the switch's database (rows), the kernel (links) and the switch (flows, groups). An event about a
-port that an operation works on is kept and looked at when the operation is over: most such events are its own doing.
+Four places tell: the switch's database (rows), the kernel (links, namespaces) and the switch (flows, groups). An event
+about a port that an operation works on is kept and looked at when the operation is over: most are its own doing.
 """
 
 from __future__ import annotations
@@ -10,30 +10,36 @@ import logging
 from collections.abc import Callable, Collection
 
 from ofctl.engine.host_engine import HostEngine
+from ofctl.engine.inspection import link_problem, row_problem
 from ofctl.engine.inventory import Key
+from ofctl.engine.operation import Operation
 from ofctl.log import fields
 from ofctl.model.ids import PortIndex
-from ofctl.model.port import Binding, PortState
-from ofctl.model.vif import DatapathType
+from ofctl.model.port import Binding, NamespaceConsumer, PortState
 from ofctl.netlink.link_watch import LinkEvent, LinkEventsLost
-from ofctl.netlink.mark import OwnerMark
+from ofctl.netlink.namespace_watch import NamespaceChange, NamespaceWatch
 from ofctl.netlink.specs import DeviceState
 from ofctl.ovsdb.values import BridgeChanged, InterfaceChanged, InterfaceState, SwitchEvent
 
 logger = logging.getLogger(__name__)
 
+LOOK_S = 5.0
+"""Deadline of a look at one device after events were lost."""
+
 
 class Drift:
     """Watches a host's ports and mends them. Belongs to one event loop."""
 
-    def __init__(self, engine: HostEngine, *, rebuild: Callable[[str], None]) -> None:
+    def __init__(self, engine: HostEngine, namespaces: NamespaceWatch, *, rebuild: Callable[[str], None]) -> None:
         """`rebuild` is called with the reason when the bridge itself is not as it must be."""
         self._engine = engine
         self._book = engine.book
         self._chassis = engine.chassis
+        self._namespaces = namespaces
         self._rebuild = rebuild
         self._links_meanwhile: dict[Key, DeviceState | None] = {}
         self._rows_meanwhile: dict[Key, InterfaceState | None] = {}
+        self._awaited: dict[Key, Callable[[], None]] = {}
         engine.on_left = self._operation_left
 
     # The kernel
@@ -47,46 +53,24 @@ class Drift:
         key = self._book.key_of_device(change.device)
         if key is None:
             return
-        known = self._chassis.ifindexes.get(change.device)
-        if change.state is None and change.ifindex != known:
+        if change.state is None and change.ifindex != self._chassis.ifindexes.get(change.device):
             # The end of a device that had this name before the one that we know.
             return
         self._take_link(key, change.state)
 
-    def _take_link(self, key: Key, state: DeviceState | None) -> None:
-        if self._book.operation_on(key) is not None:
-            self._links_meanwhile[key] = state
-        else:
-            self._judge_link(key, state)
-
     async def _look_at_all_links(self) -> None:
         for binding in self._book.durables():
-            deadline = self._engine.clock.monotonic() + 5.0
+            deadline = self._engine.clock.monotonic() + LOOK_S
             state = await self._chassis.devices.state(binding.device, deadline=deadline)
             self._take_link((binding.port_id, binding.spec.host_id), state)
 
-    def _judge_link(self, key: Key, state: DeviceState | None) -> None:
-        binding = self._book.durable(key)
-        if binding is None or binding.state is not PortState.ACTIVE:
+    def _take_link(self, key: Key, state: DeviceState | None) -> None:
+        if self._book.operation_on(key) is not None:
+            self._links_meanwhile[key] = state
             return
-        problem = self._link_problem(binding, state)
-        if problem is not None:
-            self._mend(key, binding, problem)
-
-    def _link_problem(self, binding: Binding, state: DeviceState | None) -> str | None:
-        if state is None:
-            return "DEVICE_GONE"
-        mark = OwnerMark.of(binding.spec.host_id, binding.port_id)
-        # With the kernel's datapath the master of every port is ovs-system.
-        userspace = self._chassis.datapath_type is DatapathType.NETDEV
-        differences = {
-            "DEVICE_REPLACED": state.ifindex != self._chassis.ifindexes.get(binding.device, state.ifindex),
-            "DEVICE_UNMARKED": state.mark != mark,
-            "DEVICE_DOWN": not state.up,
-            "DEVICE_MTU": state.mtu != binding.mtu,
-            "DEVICE_MOVED": userspace and state.master is not None,
-        }
-        return next((problem for problem, differs in differences.items() if differs), None)
+        binding = self._confirmed(key)
+        if binding is not None:
+            self._mend(key, binding, link_problem(self._chassis, binding, state))
 
     # The switch's database
 
@@ -99,34 +83,16 @@ class Drift:
                 self._rebuild("BRIDGE_CHANGED")
         elif isinstance(event, InterfaceChanged):
             key = self._book.key_of_device(event.device)
-            if key is None:
-                return
-            if self._book.operation_on(key) is not None:
-                self._rows_meanwhile[key] = event.state
-            else:
-                self._judge_row(key, event.state)
+            if key is not None:
+                self._take_row(key, event.state)
 
-    def _judge_row(self, key: Key, state: InterfaceState | None) -> None:
-        binding = self._book.durable(key)
-        if binding is None or binding.state is not PortState.ACTIVE:
+    def _take_row(self, key: Key, state: InterfaceState | None) -> None:
+        if self._book.operation_on(key) is not None:
+            self._rows_meanwhile[key] = state
             return
-        problem = self._row_problem(binding, state)
-        if problem is not None:
-            self._mend(key, binding, problem)
-
-    def _row_problem(self, binding: Binding, state: InterfaceState | None) -> str | None:
-        if state is None or not state.bridge:
-            return "ROW_GONE"
-        if not state.ours or state.port_id != binding.port_id:
-            return "ROW_CHANGED"
-        if state.bridge != self._chassis.bridge:
-            return "ROW_MOVED"
-        known = self._chassis.tables.world.ports.get(binding.numbers.index)
-        if self._chassis.tables.resynced and (state.error or state.ofport is None):
-            return "ATTACHMENT_LOST"
-        if known is not None and state.ofport not in (None, known.ofport):
-            return "OFPORT_CHANGED"
-        return None
+        binding = self._confirmed(key)
+        if binding is not None:
+            self._mend(key, binding, row_problem(self._chassis, binding, state))
 
     # The switch
 
@@ -146,19 +112,52 @@ class Drift:
 
     # Mending
 
-    def _mend(self, key: Key, binding: Binding, problem: str) -> None:
+    def _confirmed(self, key: Key) -> Binding | None:
+        """Return the binding of a port that was confirmed, is not to go, and whose namespace is not awaited."""
+        binding = self._book.durable(key)
+        if binding is None or binding.state is not PortState.ACTIVE or key in self._awaited:
+            return None
+        return binding
+
+    def _mend(self, key: Key, binding: Binding, problem: str | None) -> None:
+        if problem is None:
+            return
         logger.warning("a port is not as it was confirmed; mending it", extra=fields(port=key[0], reason=problem))
         self._book.trouble(key, PortState.DEGRADED, problem)
         self._engine.mend(binding)
 
-    def _operation_left(self, keys: Collection[Key]) -> None:
-        """Look at what was told about these ports while an operation was on them."""
-        for key in keys:
-            if self._book.operation_on(key) is not None:
-                continue
+    def _operation_left(self, operation: Operation) -> None:
+        """Look at what was told about the ports of an operation while it was under way."""
+        for member in operation.members:
+            key = member.key
+            if self._book.durable(key) is None:
+                self._stop_awaiting(key)
+            if operation.failure is not None and operation.failure.reason == "NO_NETNS":
+                self.await_namespace(key)
             if key in self._links_meanwhile:
-                self._judge_link(key, self._links_meanwhile.pop(key))
+                self._take_link(key, self._links_meanwhile.pop(key))
             if key in self._rows_meanwhile:
-                state = self._rows_meanwhile.pop(key)
-                if self._book.operation_on(key) is None:
-                    self._judge_row(key, state)
+                self._take_row(key, self._rows_meanwhile.pop(key))
+
+    # Namespaces
+
+    def await_namespace(self, key: Key) -> None:
+        """Leave a port DOWN until its namespace is there again, which is for its owner to see to."""
+        binding = self._book.durable(key)
+        if binding is None or key in self._awaited or not isinstance(binding.spec.consumer, NamespaceConsumer):
+            return
+        self._book.trouble(key, PortState.DOWN, "AWAITING_NAMESPACE")
+
+        def changed(change: NamespaceChange) -> None:
+            if change.present:
+                self._stop_awaiting(key)
+                again = self._confirmed(key)
+                if again is not None and self._book.operation_on(key) is None:
+                    self._engine.mend(again)
+
+        self._awaited[key] = self._namespaces.watch(binding.spec.consumer.netns_path, changed)
+
+    def _stop_awaiting(self, key: Key) -> None:
+        end = self._awaited.pop(key, None)
+        if end is not None:
+            end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from ofctl.engine.chassis import Chassis, PortWork
@@ -49,8 +49,8 @@ class HostEngine:
         self.book = PortBook(chassis, inventory, clock)
         self._closing = False
         self._networks = Networks(chassis, store, inventory, clock)
-        self.on_left: Callable[[Collection[Key]], None] = lambda _: None
-        """Called with its ports when an operation is over."""
+        self.on_left: Callable[[Operation], None] = lambda _: None
+        """Called when an operation is over and its result is in the book."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -107,7 +107,7 @@ class HostEngine:
         finally:
             self.book.leave(operation)
             if not self._closing:
-                self.on_left([member.key for member in operation.members])
+                self.on_left(operation)
 
     def _changed(self, operation: Operation) -> None:
         self.book.publish(member.key for member in operation.members)
@@ -188,7 +188,19 @@ class HostEngine:
             record is not None and record.port_id not in {port_id for port_id, _ in keys}
         ):
             raise InvalidField("request_id", f"{request.request_id!r} was used for another port; make a new one")
+        self._check_not_superseded(record, keys)
         return earlier or next(filter(None, map(self.book.operation_on, keys)), None)
+
+    def _check_not_superseded(self, record: RequestRecord | None, keys: set[Key]) -> None:
+        """Refuse a late copy of a request that something newer has won over: it must not plug again."""
+        unplugged = record is not None and record.outcome is Outcome.CONFIRMED and not any(map(self.book.durable, keys))
+        overtaken = record is not None and record.outcome is Outcome.ABSENT and record.reason == Aborted.default_reason
+        if record is not None and (unplugged or overtaken):
+            raise Aborted(
+                f"request {record.request_id!r} is over: its port was unplugged since; plug with a new request_id",
+                reason="SUPERSEDED",
+                subject="request_id",
+            )
 
     def _joins(self, operation: Operation, request: PlugRequest) -> bool:
         """Tell whether the operation plugs just what is asked for; raises if it plugs one of the ports otherwise."""

@@ -31,6 +31,8 @@ ROLLBACK_SHARE = 0.2
 ROLLBACK_RESERVE_MAX_S = 1.0
 UNCHANGED = "UNCHANGED"
 """In the metadata of an error: the ports were there before the call, and nothing of them was removed."""
+HOPELESS = frozenset({"NO_NETNS"})
+"""Reasons that no further attempt mends: an event tells when to begin again."""
 ATTEMPT_S = 5.0
 """Deadline of one attempt of a stage that nobody waits for; it is tried again until it succeeds."""
 BACKOFF_FIRST_S = 0.05
@@ -225,7 +227,9 @@ class Operation:
             return Event.FAILED
         self.failure = error
         self._failed_once.set()
-        if self.keeps_trying and self._abort is None and self.stage not in (Stage.ADMISSION, Stage.INTENT):
+        hopeless = self.persistent and error.reason in HOPELESS
+        retry = self.keeps_trying and self._abort is None and not hopeless
+        if retry and self.stage not in (Stage.ADMISSION, Stage.INTENT):
             self.forward_deadline = None
             await self._back_off()
             return Event.RETRY

@@ -27,6 +27,7 @@ from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 from ofctl.model.port import Binding, PortState, Recovery
 from ofctl.model.vif import DatapathType
 from ofctl.netlink.devices import Devices
+from ofctl.netlink.namespace_watch import NamespaceWatch
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Switch
 from ofctl.ovsdb.intents import IntentStore
@@ -84,6 +85,7 @@ class Host:
         self._on_ready = on_ready
         self._serving = False
         self._rebuilding = False
+        self._namespaces: NamespaceWatch | None = None
         self._uplink_problems: dict[PhysicalNetwork, str] = {}
         self._engine: HostEngine | None = None
         self._tables: FlowTables | None = None
@@ -125,10 +127,11 @@ class Host:
         engine.book.adopt(intents.bindings, intents.requests)
         wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
         await self._remove_leftovers(intents.bindings, deadline)
-        drift = Drift(engine, rebuild=self._rebuild)
+        self._namespaces = NamespaceWatch()
+        drift = Drift(engine, self._namespaces, rebuild=self._rebuild)
         self.devices.watch(drift.link_changed)
         await self.devices.start_watching(deadline=deadline)
-        await self._restore(engine, wanted, deadline)
+        await self._restore(drift, engine, wanted, deadline)
         tables.preload(
             intents.networks,
             (PortPlace.of(binding, self.inventory.network(binding.network_id).index) for binding in intents.bindings),
@@ -137,6 +140,7 @@ class Host:
         await tables.wait_resynced(deadline=deadline)
         self.database.subscribe(drift.database_changed)
         self._finish_interrupted(engine, intents.bindings)
+        self._mend_unrestored(engine)
         self._serving = True
         self._on_ready(True)
 
@@ -144,6 +148,8 @@ class Host:
         """Stop in reverse order; the switch goes on forwarding."""
         if self._engine is not None:
             await self._engine.close()
+        if self._namespaces is not None:
+            self._namespaces.close()
         if self._tables is not None:
             await self._tables.close()
         await self.devices.close()
@@ -246,11 +252,11 @@ class Host:
         if rows or leftovers:
             logger.warning("removed leftovers", extra=fields(rows=len(rows), devices=len(leftovers)))
 
-    async def _restore(self, engine: HostEngine, bindings: list[Binding], deadline: float) -> None:
+    async def _restore(self, drift: Drift, engine: HostEngine, bindings: list[Binding], deadline: float) -> None:
         """Make sure of device and row of every port that was plugged, all side by side; name those that fail."""
-        await asyncio.gather(*(self._restore_port(engine, binding, deadline) for binding in bindings))
+        await asyncio.gather(*(self._restore_port(drift, engine, binding, deadline) for binding in bindings))
 
-    async def _restore_port(self, engine: HostEngine, binding: Binding, deadline: float) -> None:
+    async def _restore_port(self, drift: Drift, engine: HostEngine, binding: Binding, deadline: float) -> None:
         key = (binding.port_id, binding.spec.host_id)
         with bound(port=binding.port_id, stage="restore"):
             try:
@@ -259,7 +265,18 @@ class Host:
                 await engine.chassis.attach(work, deadline=deadline)
             except (OfctlError, NotFound) as error:
                 logger.error("a port cannot be restored: %s", error, extra=fields(reason=error.reason))
-                engine.book.trouble(key, PortState.DOWN, error.reason)
+                if error.reason == "NO_NETNS":
+                    drift.await_namespace(key)
+                else:
+                    engine.book.trouble(key, PortState.DOWN, error.reason)
+
+    def _mend_unrestored(self, engine: HostEngine) -> None:
+        """Go on with the ports that could not be restored, now that everybody else is served."""
+        for binding in engine.book.durables():
+            key = (binding.port_id, binding.spec.host_id)
+            waits = engine.book.port(key).binding
+            if waits.state is PortState.DOWN and waits.state_reason != "AWAITING_NAMESPACE":
+                engine.mend(binding)
 
     def _finish_interrupted(self, engine: HostEngine, bindings: tuple[Binding, ...]) -> None:
         """Finish what was in flight when the last agent died: as the recovery policy of its request says."""

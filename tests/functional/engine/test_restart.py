@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ofctl.errors import Refused
+from ofctl.errors import Aborted, Refused
 from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import DeviceName, PhysicalNetwork
-from ofctl.model.port import PortState, Recovery
+from ofctl.model.port import NamespaceConsumer, PortState, Recovery
 from ofctl.sandbox.ovs import run
 from tests.functional.engine.lab import BRIDGE, HOST, NOTHING, Lab, Namespace
 from tests.functional.engine.test_faults import until
@@ -89,6 +91,54 @@ async def test_a_namespace_that_is_gone_leaves_its_port_down_and_the_host_ready(
     assert not lab.engine.host().not_ready
     await lab.unplug("p2")
     await lab.see(vm)
+
+
+async def test_a_namespace_that_comes_back_is_plugged_again_by_event(lab: Lab, rundir: Path) -> None:
+    path = rundir / "netns"
+    with Namespace() as neighbour:
+        await lab.plug(lab.inside("p0", neighbour, 4))
+        with Namespace() as first:
+            path.symlink_to(first.path)
+            spec = replace(lab.inside("p1", first, 5), consumer=NamespaceConsumer(netns_path=str(path)))
+            await lab.plug(spec)
+            assert first.pings("10.1.0.4")
+        await until(lambda: shown(lab, "p1") == (PortState.DOWN, "AWAITING_NAMESPACE"))
+        await lab.stop()
+        await lab.start()
+        assert shown(lab, "p1") == (PortState.DOWN, "AWAITING_NAMESPACE")
+        with Namespace() as second:
+            path.unlink()
+            path.symlink_to(second.path)
+            await until(lambda: shown(lab, "p1")[0] is PortState.ACTIVE)
+            assert second.pings("10.1.0.4")
+
+
+async def test_a_port_that_cannot_be_restored_at_first_is_mended_later(lab: Lab) -> None:
+    (port,) = await lab.plug(lab.spec("p1"))
+    await lab.stop()
+    run(["ip", "link", "set", port.binding.device, "alias", "ofctl:h1:another"])
+    await lab.start()
+    assert shown(lab, "p1") == (PortState.DOWN, "DEVICE_IN_USE")
+    run(["ip", "link", "delete", port.binding.device])
+    await until(lambda: shown(lab, "p1")[0] is PortState.ACTIVE)
+    await lab.see(port)
+
+
+async def test_a_late_copy_of_a_request_does_not_plug_again(lab: Lab) -> None:
+    await lab.plug(lab.spec("p1"), request_id="old")
+    await lab.unplug("p1")
+    for _ in range(2):
+        with pytest.raises(Aborted) as caught:
+            await lab.plug(lab.spec("p1"), request_id="old")
+        assert caught.value.reason == "SUPERSEDED"
+        await lab.stop()
+        await lab.start()
+    await lab.plug(lab.spec("p1"), request_id="new")
+
+
+def shown(lab: Lab, name: str) -> tuple[PortState, str]:
+    binding = lab.port(name).binding
+    return binding.state, binding.state_reason
 
 
 async def test_an_existing_bridge_of_somebody_else_survives_the_start(lab: Lab) -> None:
