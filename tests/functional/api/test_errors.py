@@ -54,7 +54,9 @@ def raising(error: Exception) -> Callable[[PlugRequest], Awaitable[None]]:
 
 
 def every_class(base: type[errors.OfctlError] = errors.OfctlError) -> set[type[errors.OfctlError]]:
-    return {base}.union(*(every_class(child) for child in base.__subclasses__()))
+    """Of ofctl.errors: what a driver derives for itself never reaches a caller."""
+    children = [child for child in base.__subclasses__() if child.__module__ == errors.__name__]
+    return {base}.union(*map(every_class, children))
 
 
 def test_the_table_has_every_class() -> None:
