@@ -1,23 +1,14 @@
-"""What the engine's tests stand on, and the independent eyes that they look with.
-
-`Lab.seen` reads the kernel, the switch and both databases with `ip`, `ovs-vsctl`, `ovs-ofctl` and `ovsdb-client`, and
-not with a line of ours.
-"""
+"""What the engine's tests stand on."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import ipaddress
-import json
 import os
-import re
-import struct
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import FileIO
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ofctl.engine.contract import PlugRequest, UnplugRequest
@@ -29,6 +20,7 @@ from ofctl.model.network import Network, NumberedNetwork, Subnet
 from ofctl.model.port import NamespaceConsumer, PortSpec, VmConsumer
 from ofctl.model.vif import DatapathType, PluggedPort
 from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs, run
+from tests.eyes import Seen, look
 
 HOST = HostId("h1")
 BRIDGE = DeviceName("br-int")
@@ -41,29 +33,6 @@ NETWORK = Network(
     ),
 )
 CALLER = "uid:1000"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What exists for ofctl, each as a set of names or numbers, as the system's own tools tell it."""
-
-    devices: frozenset[str]
-    rows: frozenset[str]
-    cookies: frozenset[int]
-    """Port indexes that have flows."""
-    buckets: frozenset[int]
-    """Port indexes that have a bucket in some flood group."""
-    intents: frozenset[str]
-
-    def of_ports(self, ports: Sequence[PluggedPort]) -> bool:
-        """Tell whether exactly these ports exist, wholly."""
-        names = frozenset(str(port.binding.device) for port in ports)
-        indexes = frozenset(int(port.binding.numbers.index) for port in ports)
-        ids = frozenset(str(port.binding.port_id) for port in ports)
-        return self == Seen(devices=names, rows=names, cookies=indexes, buckets=indexes, intents=ids)
-
-
-NOTHING = Seen(frozenset(), frozenset(), frozenset(), frozenset(), frozenset())
 
 
 class Namespace:
@@ -208,53 +177,18 @@ class Lab:
     # Independent eyes
 
     def seen(self) -> Seen:
-        """Return what exists, as `ip`, `ovs-vsctl`, `ovs-ofctl` and `ovsdb-client` show it."""
-        return Seen(
-            devices=frozenset(self._devices()),
-            rows=frozenset(self.ovs.vsctl("list-ports", BRIDGE).split()),
-            cookies=frozenset(self._cookies()),
-            buckets=frozenset(self._buckets()),
-            intents=frozenset(self._intents()),
-        )
-
-    @staticmethod
-    def _devices() -> list[str]:
-        links = json.loads(run(["ip", "-j", "link", "show"]))
-        return [link["ifname"] for link in links if str(link.get("ifalias", "")).startswith("ofctl:")]
-
-    def _cookies(self) -> set[int]:
-        """Cookies are 0x0fc1, version, kind, index (docs/pipeline.md); kind 3 is a port's."""
-        dump = self.ovs.ovs_ofctl("dump-flows", BRIDGE)
-        cookies = {int(text, 16) for text in re.findall(r"cookie=(0x[0-9a-f]+)", dump)}
-        return {cookie & 0xFFFFFFFF for cookie in cookies if cookie >> 48 == 0x0FC1 and cookie >> 32 & 0xFF == 3}
-
-    def _buckets(self) -> set[int]:
-        return {int(text) for text in re.findall(r"bucket_id:(\d+)", self.ovs.ovs_ofctl("dump-groups", BRIDGE))}
-
-    def _intents(self) -> list[str]:
-        query = json.dumps(["ofctl", {"op": "select", "table": "Binding", "where": [], "columns": ["port_id"]}])
-        answer = json.loads(self.ovs.command("ovsdb-client", "transact", self.intents.connection, query))
-        return [row["port_id"] for row in answer[0]["rows"]]
+        """Return what exists."""
+        return look(self.ovs, self.intents, BRIDGE)
 
     async def see(self, *ports: PluggedPort, timeout_s: float = 5.0) -> None:
         """Return when exactly these ports exist; fail with what is there at the end of the time."""
+        names = [str(port.binding.port_id) for port in ports]
         deadline = time.monotonic() + timeout_s
-        while not (seen := self.seen()).of_ports(ports):
-            assert time.monotonic() < deadline, f"{seen} is not {[port.binding.port_id for port in ports]}"
+        while not (seen := self.seen()).only(*names):
+            assert time.monotonic() < deadline, f"{seen} is not {names}"
             await asyncio.sleep(0.05)
 
 
 def in_s(seconds: float) -> float:
     """Return a deadline."""
     return asyncio.get_running_loop().time() + seconds
-
-
-TUNSETIFF = 0x400454CA
-IFF_TAP_NO_PI = 0x1002
-
-
-def open_tap(device: str) -> FileIO:
-    """Hold a TAP open as a guest does, until the file is closed (linux/if_tun.h)."""
-    tun = FileIO("/dev/net/tun", "r+b")
-    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TAP_NO_PI))
-    return tun

@@ -12,7 +12,8 @@ from ofctl.model.events import PortEventType
 from ofctl.model.port import PortState
 from ofctl.model.vif import PluggedPort
 from ofctl.sandbox.ovs import run
-from tests.functional.engine.lab import BRIDGE, Lab, Namespace, open_tap
+from tests.eyes import open_tap
+from tests.functional.engine.lab import BRIDGE, Lab, Namespace
 from tests.functional.engine.test_faults import until
 
 Mischief = Callable[[Lab, str], None]

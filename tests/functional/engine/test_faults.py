@@ -17,7 +17,8 @@ from ofctl.model.ids import DeviceName
 from ofctl.model.port import PortState, Recovery
 from ofctl.pipeline.flow import GroupId, Match, ToGroup
 from ofctl.sandbox.ovs import run
-from tests.functional.engine.lab import BRIDGE, NOTHING, Lab, Namespace
+from tests.eyes import NOTHING
+from tests.functional.engine.lab import BRIDGE, Lab, Namespace
 
 STAGES = ("make_device", "attach", "install_flows", "settle", "read_back")
 

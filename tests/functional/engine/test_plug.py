@@ -14,7 +14,8 @@ from ofctl.model.ids import DeviceName, MacAddress, NetworkId, RequestId
 from ofctl.model.network import Network
 from ofctl.model.port import NamespaceConsumer, PortState
 from ofctl.sandbox.ovs import run
-from tests.functional.engine.lab import BRIDGE, NETWORK, NOTHING, Lab, Namespace, open_tap
+from tests.eyes import NOTHING, open_tap
+from tests.functional.engine.lab import BRIDGE, NETWORK, Lab, Namespace
 
 
 @pytest.mark.parametrize("level", [Level.BARRIER, Level.DATAPATH, Level.READBACK])

@@ -13,7 +13,8 @@ from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import DeviceName, PhysicalNetwork
 from ofctl.model.port import NamespaceConsumer, PortState, Recovery
 from ofctl.sandbox.ovs import run
-from tests.functional.engine.lab import BRIDGE, HOST, NOTHING, Lab, Namespace
+from tests.eyes import NOTHING, intended
+from tests.functional.engine.lab import BRIDGE, HOST, Lab, Namespace
 from tests.functional.engine.test_faults import until
 
 
@@ -67,7 +68,7 @@ async def test_leftovers_without_an_intent_are_removed(lab: Lab) -> None:
 async def test_a_plug_in_flight_when_the_agent_died(lab: Lab, recovery: Recovery) -> None:
     lab.ovs.freeze_vswitchd()
     plug = asyncio.create_task(lab.plug(lab.spec("p1", recovery=recovery), request_id="r"))
-    await until(lambda: "p1" in lab._intents())
+    await until(lambda: any(port_id == "p1" for port_id, _, _ in intended(lab.ovs, lab.intents)))
     plug.cancel()
     await lab.stop()
     lab.ovs.thaw_vswitchd()
