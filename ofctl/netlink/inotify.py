@@ -16,13 +16,9 @@ IN_MOVED_FROM = 0x40
 IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 IN_DELETE = 0x200
-IN_DELETE_SELF = 0x400
-IN_MOVE_SELF = 0x800
-IN_UNMOUNT = 0x2000
 IN_Q_OVERFLOW = 0x4000
-IN_IGNORED = 0x8000
 _IN_ONLYDIR = 0x01000000
-_NAMES = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | _IN_ONLYDIR
+_NAMES = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | _IN_ONLYDIR
 
 _EVENT = struct.Struct("=iIII")
 _RECEIVE_BYTES = 1 << 16
@@ -30,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class NameEvent(NamedTuple):
-    """Something happened in the directory of the watch `wd` (-1: events were lost); `name` is empty for itself."""
+    """Something happened to `name` in the directory of the watch `wd` (-1: events were lost)."""
 
     wd: int
     mask: int

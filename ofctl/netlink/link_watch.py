@@ -7,7 +7,9 @@ again under its name as two devices. Facts that shape this module, from the kern
   "was deleted" (br_ifinfo_notify in net/bridge/br_netlink.c). Only AF_UNSPEC is about the device.
 - The carrier is reported by a work item that lets a second pass between two runs (linkwatch_schedule_work in
   net/core/link_watch.c), so "somebody opened the TAP" may come up to a second late. All else is reported at once.
-- When the receive buffer is full the kernel drops and says ENOBUFS (netlink_overrun in net/netlink/af_netlink.c).
+  A device that is down has its carrier reported with the next change only.
+- When the receive buffer is full the kernel drops, says ENOBUFS, and goes on dropping until the buffer is empty
+  (netlink_overrun and netlink_rcv_wake in net/netlink/af_netlink.c).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class LinkChange:
 
 @dataclass(frozen=True, slots=True)
 class LinkEventsLost:
-    """Changes were not heard: look at everything again. What happens after this is heard again."""
+    """Changes were not heard: look at everything again. What happens from now on is heard again."""
 
 
 LinkEvent = LinkChange | LinkEventsLost
@@ -79,6 +81,16 @@ class LinkEventSocket:
 
     def close(self) -> None:
         self._socket.close()
+
+    def drain(self) -> None:
+        """Throw away what waits, so that the kernel takes up again what it dropped for want of room."""
+        waiting: bytes | None = b""
+        while waiting is not None:
+            try:
+                waiting = self.receive()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
     def receive(self) -> bytes | None:
         """Return the next datagram, None if none waits. Raises OSError; ENOBUFS: some were dropped."""
@@ -130,6 +142,7 @@ class LinkWatch:
                     raise
                 # Names that changed unheard must be read again before the next change is told from them.
                 self._loop.remove_reader(self._events.fileno())
+                self._events.drain()
                 self._recovery = self._loop.create_task(self._recover(), name="ofctl-links-recover")
                 return
 

@@ -10,8 +10,9 @@ class MountEvents:
     """A descriptor that becomes readable when the mounts change. Raises OSError.
 
     /proc/self/mountinfo is always readable and reports a change as EPOLLPRI, for which an event loop has no reader:
-    hence an epoll of our own, which is readable when that happens. The kernel forgets the change as soon as anybody
-    has asked (mounts_poll in fs/proc_namespace.c), and the outer epoll asks: to be woken is the news.
+    hence an epoll of our own, which is readable when that happens. There is nothing to read: the kernel forgets the
+    change as soon as anybody has asked (mounts_poll in fs/proc_namespace.c), and the outer epoll asks. To be woken is
+    the news, once for each time.
     """
 
     def __init__(self) -> None:
@@ -25,10 +26,6 @@ class MountEvents:
 
     def fileno(self) -> int:
         return self._epoll.fileno()
-
-    def take(self) -> None:
-        """Take the news; what changes from now on is news again."""
-        self._epoll.poll(0)
 
     def close(self) -> None:
         self._epoll.close()

@@ -20,16 +20,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ofctl.netlink.inotify import (
-    IN_DELETE,
-    IN_DELETE_SELF,
-    IN_IGNORED,
-    IN_MOVE_SELF,
-    IN_MOVED_FROM,
-    IN_Q_OVERFLOW,
-    IN_UNMOUNT,
-    Inotify,
-)
+from ofctl.netlink.inotify import IN_DELETE, IN_MOVED_FROM, IN_Q_OVERFLOW, Inotify
 from ofctl.netlink.kernel import step
 from ofctl.netlink.mount_events import MountEvents
 from ofctl.netlink.namespaces import netns_identity
@@ -40,7 +31,6 @@ logger = logging.getLogger(__name__)
 _FOLLOW_ATTEMPTS = 8
 _RETRY_S = 0.2
 """When the directories do not hold still, or no descriptor is left to look with."""
-_OF_DIRECTORY = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +126,22 @@ class NamespaceWatch:
 
     def _mounted(self) -> None:
         """Look at everything. What inotify has is older than the mount, and must not be taken for news afterwards."""
-        self._mounts.take()
         self._touched()
         self._look(tuple(self._watches))
 
     def _touched(self) -> set[_Watch]:
-        """Take what inotify has; return the watches that it concerns."""
+        """Take what inotify has; return the watches that it concerns.
+
+        Every directory on the way is watched, from the root on, so the end of one is an event of its parent's.
+        """
         touched: set[_Watch] = set()
         for wd, mask, name in self._inotify.read():
             if mask & IN_Q_OVERFLOW:
                 touched |= self._watches
-                continue
-            names = self._places.get(wd, {})
-            for watch in tuple(names.get(name, ())):
+            for watch in self._places.get(wd, {}).get(name, ()):
                 touched.add(watch)
                 watch.replaced |= bool(mask & (IN_DELETE | IN_MOVED_FROM))
-            if mask & _OF_DIRECTORY:
-                touched.update(*names.values())
-            if mask & IN_IGNORED:
-                self._forget(wd)
         return touched
-
-    def _forget(self, wd: int) -> None:
-        for name, watches in self._places.pop(wd, {}).items():
-            for watch in watches:
-                watch.places.discard((wd, name))
 
     def _process_ended(self, pid: int) -> None:
         process = self._processes.pop(pid)

@@ -104,6 +104,50 @@ async def test_the_device_of_another_port_is_refused_and_left(devices: Devices, 
     assert link(TAP) == before
 
 
+async def test_one_that_was_made_again_by_hand_is_taken_over(devices: Devices) -> None:
+    """Up and with a link-local address, as the host's IPv6 stack gives it to a device that is opened."""
+    run("ip", "tuntap", "add", TAP, "mode", "tap")
+    run("ip", "link", "set", TAP, "alias", "by hand", "up")
+    with Holder(TAP):
+        run("ip", "-6", "addr", "add", "fe80::1/64", "dev", TAP, "scope", "link", "nodad")
+        ensured = await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+        seen = link(TAP)
+        assert (ensured.created, ensured.taken_over, ensured.fresh) == (False, True, True)
+        assert seen["ifindex"] == ensured.state.ifindex
+        assert (seen["mtu"], seen["address"], seen["ifalias"]) == (1400, SPEC.mac, "ofctl:host-1:port-1")
+        assert "UP" in seen["flags"] and ensured.state.up and ensured.state.mark is not None
+        assert ip("addr", "show", "dev", TAP)[0]["addr_info"] == []
+    again = await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+    assert not again.fresh
+
+
+async def test_one_made_by_hand_in_another_mode_is_made_anew(devices: Devices) -> None:
+    run("ip", "tuntap", "add", TAP, "mode", "tap", "multi_queue")
+    with Holder(TAP, multi_queue=True), pytest.raises(Refused) as caught:
+        await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+    assert caught.value.reason == "DEVICE_HELD"
+    ensured = await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+    assert ensured.created and not link(TAP)["linkinfo"]["info_data"]["multi_queue"]
+
+
+@pytest.mark.parametrize("kind", ["tun", "bridge"])
+async def test_what_is_no_tap_is_not_taken_over(devices: Devices, kind: str) -> None:
+    make = ["tuntap", "add", TAP, "mode", "tun"] if kind == "tun" else ["link", "add", TAP, "type", "bridge"]
+    run("ip", *make)
+    before = link(TAP)
+    with pytest.raises(Refused) as caught:
+        await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+    assert caught.value.reason == "DEVICE_FOREIGN" and link(TAP) == before
+
+
+async def test_another_port_s_is_not_taken_over(devices: Devices) -> None:
+    await devices.ensure_tap(replace(SPEC, port_id=PortId("port-2")), deadline=soon())
+    before = link(TAP)
+    with pytest.raises(Refused) as caught:
+        await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())
+    assert caught.value.reason == "DEVICE_IN_USE" and link(TAP) == before
+
+
 @pytest.mark.parametrize("change", [{"multi_queue": True}, {"owner_uid": 7}, {"owner_gid": 7}])
 async def test_what_cannot_be_changed_is_made_anew(devices: Devices, change: dict[str, int]) -> None:
     first = await devices.ensure_tap(SPEC, deadline=soon())

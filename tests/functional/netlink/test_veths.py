@@ -58,6 +58,49 @@ def as_specified(namespace: Namespace) -> None:
     assert "tx-checksumming: off" in namespace.run("ethtool", "-k", PEER)
 
 
+async def test_a_pair_that_was_made_again_by_hand_is_taken_over(devices: Devices, namespace: Namespace) -> None:
+    run("ip", "link", "add", VETH, "type", "veth", "peer", "name", PEER, "netns", namespace.path)
+    run("ip", "link", "set", VETH, "up")
+    namespace.run("ip", "link", "set", PEER, "up")
+    run("ip", "-6", "addr", "add", "fe80::1/64", "dev", VETH, "scope", "link", "nodad")
+    spec = replace(spec_in(namespace), take_over=True)
+    before = link(VETH)
+    with pytest.raises(Refused) as caught:
+        await devices.ensure_veth(replace(spec, take_over=False), deadline=soon())
+    assert caught.value.reason == "DEVICE_FOREIGN" and link(VETH) == before
+    ensured = await devices.ensure_veth(spec, deadline=soon())
+    assert (ensured.created, ensured.taken_over, ensured.state.ifindex) == (False, True, before["ifindex"])
+    as_specified(namespace)
+    assert ip("addr", "show", "dev", VETH)[0]["addr_info"] == []
+    again = await devices.ensure_veth(spec, deadline=soon())
+    assert not again.fresh
+
+
+async def test_a_pair_made_by_hand_into_elsewhere_is_made_anew(
+    devices: Devices, namespace: Namespace, other_namespace: Namespace
+) -> None:
+    run("ip", "link", "add", VETH, "type", "veth", "peer", "name", PEER, "netns", other_namespace.path)
+    ensured = await devices.ensure_veth(replace(spec_in(namespace), take_over=True), deadline=soon())
+    assert ensured.created
+    as_specified(namespace)
+    assert PEER not in {each["ifname"] for each in other_namespace.ip("link", "show")}
+
+
+@pytest.mark.parametrize("port", ["", "port-2"])
+async def test_what_is_no_pair_or_another_port_s_is_not_taken_over(
+    devices: Devices, namespace: Namespace, port: str
+) -> None:
+    if port:
+        await devices.ensure_veth(replace(spec_in(namespace), port_id=PortId(port)), deadline=soon())
+    else:
+        run("ip", "link", "add", VETH, "type", "bridge")
+    before = link(VETH)
+    with pytest.raises(Refused) as caught:
+        await devices.ensure_veth(replace(spec_in(namespace), take_over=True), deadline=soon())
+    assert caught.value.reason == ("DEVICE_IN_USE" if port else "DEVICE_FOREIGN")
+    assert link(VETH) == before
+
+
 async def test_a_pair_is_made_as_specified(devices: Devices, namespace: Namespace) -> None:
     ensured = await devices.ensure_veth(spec_in(namespace), deadline=soon())
     assert ensured.created
