@@ -23,6 +23,12 @@ OFPT_ECHO_REQUEST = 2
 OFPT_ECHO_REPLY = 3
 OFPT_FEATURES_REQUEST = 5
 OFPT_FEATURES_REPLY = 6
+OFPT_PACKET_IN = 10
+OFPT_PORT_STATUS = 12
+OFPT_MULTIPART_REPLY = 19
+OFPT_REQUESTFORWARD = 32
+UNASKED = frozenset({OFPT_PACKET_IN, OFPT_PORT_STATUS, OFPT_REQUESTFORWARD})
+"""Messages that answer no request; and so do multipart replies to transaction 0, a flow monitor's news."""
 FEATURES_XID = 1
 HELLO = message(OFPT_HELLO, 0, struct.pack("!HHI", 1, 8, 1 << VERSION))
 """With the version bitmap (OpenFlow 1.5.1, 7.5.1): 1.5 and nothing else."""
@@ -46,10 +52,19 @@ class Exchange(Protocol):
 
 
 class Channel(asyncio.Protocol):
-    """The protocol of one connection. `ready` gets the datapath id, `on_lost` is called once, with the cause."""
+    """The protocol of one connection. `ready` gets the datapath id, `on_lost` is called once, with the cause.
+
+    `on_unasked` is called with type and body of each message that answers no request.
+    """
 
     def __init__(
-        self, name: str, *, echo_interval_s: float, echo_timeout_s: float, on_lost: Callable[[str], None]
+        self,
+        name: str,
+        *,
+        echo_interval_s: float,
+        echo_timeout_s: float,
+        on_lost: Callable[[str], None],
+        on_unasked: Callable[[int, bytes], None],
     ) -> None:
         self.name = name
         self.echo_interval_s = echo_interval_s
@@ -58,6 +73,7 @@ class Channel(asyncio.Protocol):
         self.ready: asyncio.Future[int] = self._loop.create_future()
         self.closed: asyncio.Future[str] = self._loop.create_future()
         self._on_lost = on_lost
+        self._on_unasked = on_unasked
         self._transport: asyncio.Transport | None = None
         self._rest = b""
         self._exchanges: dict[int, Exchange] = {}
@@ -142,6 +158,9 @@ class Channel(asyncio.Protocol):
     def _dispatch(self, version: int, kind: int, xid: int, body: bytes) -> None:
         if kind == OFPT_ECHO_REQUEST:
             self.send(message(OFPT_ECHO_REPLY, xid, body))
+            return
+        if kind in UNASKED or (kind == OFPT_MULTIPART_REPLY and not xid):
+            self._on_unasked(kind, body)
             return
         exchange = self._exchange(xid)
         if exchange is not None:

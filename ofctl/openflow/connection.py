@@ -11,6 +11,7 @@ from pathlib import Path
 from ofctl.errors import SwitchUnavailable
 from ofctl.model.ids import Dpid
 from ofctl.openflow.channel import Channel
+from ofctl.openflow.foreign import ForeignChanges
 
 LOG = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Connection:
         self.generation = 0
         """Counts the connections; 0 before the first."""
         self.dpid: Dpid | None = None
+        self.foreign = ForeignChanges()
+        """What other clients change; see `Switch.watch_foreign`."""
         self._channel: Channel | None = None
         self._task: asyncio.Task[None] | None = None
         self._subscribers: list[Callable[[Connected | Disconnected], None]] = []
@@ -117,6 +120,12 @@ class Connection:
             raise self.unavailable_because(self._last_problem)
         return self._channel
 
+    def greet(self, channel: Channel) -> None:
+        """Send what comes before everything else on a channel that is through its handshake."""
+
+    def unasked(self, kind: int, body: bytes) -> None:
+        """Take a message of the switch that answers no request."""
+
     # inside
 
     async def _stay_connected(self) -> None:
@@ -141,6 +150,7 @@ class Connection:
             echo_interval_s=self.echo_interval_s,
             echo_timeout_s=self.echo_timeout_s,
             on_lost=self._lost,
+            on_unasked=self.unasked,
         )
         try:
             await loop.create_unix_connection(lambda: channel, str(self.socket))
@@ -168,6 +178,7 @@ class Connection:
             self._last_problem = problem
 
     def _established(self, channel: Channel, dpid: Dpid) -> None:
+        self.greet(channel)
         self._channel = channel
         self.generation += 1
         self.dpid = dpid

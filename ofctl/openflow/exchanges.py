@@ -7,13 +7,12 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from ofctl.openflow.channel import OFPT_ERROR
+from ofctl.openflow.channel import OFPT_ERROR, OFPT_MULTIPART_REPLY
 from ofctl.openflow.refusals import Refusal, refusal
 from ofctl.openflow.wire import encode_change, message
 from ofctl.pipeline.changes import Change
 
 OFPT_MULTIPART_REQUEST = 18
-OFPT_MULTIPART_REPLY = 19
 OFPT_BARRIER_REQUEST = 20
 OFPT_BARRIER_REPLY = 21
 OFPT_BUNDLE_CONTROL = 33
@@ -125,6 +124,26 @@ class MultipartExchange(Generic[Item]):
             return False
         if not self.done.done():
             self.done.set_result(None)
+        return True
+
+    def lost(self) -> None:
+        _fail(self.done, ConnectionGone())
+
+
+class SingleExchange:
+    """A request that one message answers; `done` gets its body, or the refusal."""
+
+    def __init__(self, xid: int, kind: int, answer_kind: int, body: bytes = b"") -> None:
+        self.first_xid = self.last_xid = xid
+        self.request = message(kind, xid, body)
+        self.done: asyncio.Future[bytes | Refusal] = asyncio.get_running_loop().create_future()
+        self._answer_kind = answer_kind
+
+    def received(self, kind: int, xid: int, body: bytes) -> bool:
+        if kind not in (OFPT_ERROR, self._answer_kind):
+            return False
+        if not self.done.done():
+            self.done.set_result(refusal(xid, body) if kind == OFPT_ERROR else body)
         return True
 
     def lost(self) -> None:

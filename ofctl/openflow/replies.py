@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ofctl.openflow.images import FlowImage, GroupImage
 from ofctl.openflow.wire import ANY, OFPTT_ALL
 from ofctl.pipeline.changes import FlowKey
 
+OFPMP_DESC = 0
 OFPMP_FLOW_DESC = 1
 OFPMP_GROUP_DESC = 7
 OFPMP_PORT_DESC = 13
@@ -20,8 +22,25 @@ _lengths = struct.Struct("!HH").unpack_from
 _group_entry = struct.Struct("!HBxIH6x").unpack_from
 _bucket_entry = struct.Struct("!HHI").unpack_from
 _port_entry = struct.Struct("!IH2x6s2x16s").unpack_from
+_description = struct.Struct("!256s256s256s32s256s").unpack_from
 _pack_flow_request = struct.Struct("!B3xII4xQQHH4x").pack
 _pack_id_request = struct.Struct("!I4x").pack
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchDescription:
+    """What a switch says of itself (OpenFlow 1.5.1, 7.3.5.1); of Open vSwitch, `software` is its version."""
+
+    manufacturer: str
+    hardware: str
+    software: str
+    serial_number: str
+    datapath: str
+
+
+def description(body: bytes) -> Iterator[SwitchDescription]:
+    """Yield the description, which is one."""
+    yield SwitchDescription(*(text.rstrip(b"\0").decode(errors="replace") for text in _description(body)))
 
 
 def flow_request(cookie: int | None, table: int | None) -> bytes:

@@ -6,24 +6,69 @@ Everything runs in one event loop and starts no thread. Deadlines are instants o
 from __future__ import annotations
 
 import asyncio
+import enum
+import logging
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ofctl.errors import DriverError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
 from ofctl.model.ids import DeviceName, OfPort
-from ofctl.openflow import replies
+from ofctl.openflow import foreign, replies
+from ofctl.openflow.channel import OFPT_MULTIPART_REPLY, OFPT_PORT_STATUS, OFPT_REQUESTFORWARD, Channel, Exchange
 from ofctl.openflow.connection import Connected, Connection, Disconnected
-from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange
+from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange, SingleExchange
+from ofctl.openflow.foreign import ForeignChange
 from ofctl.openflow.images import FlowImage, GroupImage
-from ofctl.openflow.wire import encode_change
+from ofctl.openflow.refusals import Refusal
+from ofctl.openflow.replies import SwitchDescription
+from ofctl.openflow.wire import encode_change, message
 from ofctl.pipeline.changes import Change
+from ofctl.pipeline.diff import DYNAMIC_TABLES
 
-__all__ = ["CommitTimings", "Connected", "Disconnected", "DumpedFlow", "Receipt", "Switch"]
+__all__ = [
+    "CommitTimings",
+    "Connected",
+    "Disconnected",
+    "DumpedFlow",
+    "Fragments",
+    "Receipt",
+    "Switch",
+    "SwitchConfig",
+    "SwitchDescription",
+]
+
+LOG = logging.getLogger(__name__)
 
 DumpedFlow = FlowImage
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 MAX_BUNDLE_ID = 0xFFFFFFFF
+OFPT_GET_CONFIG_REQUEST = 7
+OFPT_GET_CONFIG_REPLY = 8
+OFPT_SET_CONFIG = 9
+OFPC_FRAG_MASK = 3
+DEFAULT_MISS_SEND_LEN = 128
+"""What OVS gives a client that asks for asynchronous messages. With 0 a management socket is told nothing."""
+
+
+class Fragments(enum.IntEnum):
+    """How a switch treats IP fragments (OpenFlow 1.5.1, 7.3.2, and ovs-ofctl(8), set-frags)."""
+
+    NORMAL = 0
+    """By their first fragment's ports, or none: as any packet."""
+    DROP = 1
+    REASSEMBLE = 2
+    NX_MATCH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchConfig:
+    """What OFPT_SET_CONFIG sets: `fragments` for the bridge, `miss_send_len` in octets for this connection."""
+
+    fragments: Fragments = Fragments.NORMAL
+    miss_send_len: int = DEFAULT_MISS_SEND_LEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +90,17 @@ class Receipt:
     durations_us: CommitTimings
 
 
+class _Asking(Exchange, Protocol[Answer]):
+    request: bytes
+    done: asyncio.Future[Answer]
+
+
 class Switch(Connection):
     """What can be asked of a bridge over its channel; connecting is `Connection`'s business."""
 
     _bundles = 0
+    description: SwitchDescription | None = None
+    """What the switch said of itself on the last connection; there when that one's first dump is."""
 
     async def commit(self, changes: Sequence[Change], *, deadline: float) -> Receipt:
         """Make all of `changes` or none, in order, and return when the OpenFlow tables are confirmed by a barrier.
@@ -119,30 +171,94 @@ class Switch(Connection):
             xid = channel.xids(len(changes))
             channel.send(b"".join([encode_change(change, xid + n) for n, change in enumerate(changes)]))
 
+    async def config(self, *, deadline: float) -> SwitchConfig:
+        """Return the switch's present configuration; nobody tells when it changes. Raises SwitchUnavailable."""
+        channel = self.require_channel()
+        exchange = SingleExchange(channel.xids(1), OFPT_GET_CONFIG_REQUEST, OFPT_GET_CONFIG_REPLY)
+        answer = await self._answer(channel, exchange, "did not tell its configuration", deadline=deadline)
+        if isinstance(answer, Refusal):
+            raise self._refused("to tell its configuration", answer)
+        flags, miss_send_len = struct.unpack_from("!HH", answer)
+        return SwitchConfig(Fragments(flags & OFPC_FRAG_MASK), miss_send_len)
+
+    async def set_config(self, wanted: SwitchConfig, *, deadline: float) -> None:
+        """Return when the switch says that it is configured so. Raises SwitchUnavailable, DriverError."""
+        channel = self.require_channel()
+        body = struct.pack("!HH", wanted.fragments, wanted.miss_send_len)
+        channel.send(message(OFPT_SET_CONFIG, channel.xids(1), body))
+        present = await self.config(deadline=deadline)
+        if present != wanted:
+            raise DriverError(f"bridge {self.bridge} was told {wanted} and has {present}", reason="CONFIG_NOT_TAKEN")
+
+    def watch_foreign(self, callback: Callable[[ForeignChange], None]) -> Callable[[], None]:
+        """Have `callback` called in the loop for what other clients change; returns what ends that.
+
+        At each connect the switch is asked to tell before anything else is asked of it, so what no dump has seen an
+        event tells. Watch before `start`: the connection that is there is not asked any more. What comes in one turn
+        of the loop is told once each, and a flood as `ManyChanges`. The callback must not block and must not raise.
+        """
+        return self.foreign.watch(callback)
+
+    def greet(self, channel: Channel) -> None:
+        """Ask for the description, and if anybody watches, for news: see `Connection.greet`."""
+        exchange = MultipartExchange(channel.xids(1), replies.OFPMP_DESC, b"", replies.description)
+        exchange.done.add_done_callback(lambda _: self._described(exchange))
+        channel.begin(exchange, exchange.request)
+        channel.send(foreign.set_async(channel.xids(1)))
+        if self.foreign.watched:
+            body = foreign.monitor_request(DYNAMIC_TABLES)
+            monitor = MultipartExchange(channel.xids(1), foreign.OFPMP_FLOW_MONITOR, body, foreign.flow_updates)
+            monitor.done.add_done_callback(self._monitored)
+            channel.begin(monitor, monitor.request)
+
+    def unasked(self, kind: int, body: bytes) -> None:
+        """See `Connection.unasked`."""
+        if kind == OFPT_MULTIPART_REPLY:
+            if body[:2] == foreign.FLOW_MONITOR_KIND:
+                self.foreign.take(foreign.flow_updates, body[8:])
+        elif kind == OFPT_REQUESTFORWARD:
+            self.foreign.take(foreign.forwarded_request, body)
+        elif kind == OFPT_PORT_STATUS:
+            self.foreign.take(foreign.port_status, body)
+
+    def _described(self, exchange: MultipartExchange[SwitchDescription]) -> None:
+        if exchange.items:
+            self.description = exchange.items[0]
+
+    def _monitored(self, done: asyncio.Future[Refusal | None]) -> None:
+        if done.exception() is None and (refused := done.result()) is not None:
+            LOG.error("bridge %s tells nothing of flows that others change: %s", self.bridge, refused.name)
+
     async def _multipart(
         self, kind: int, body: bytes, read: Callable[[bytes], Iterator[Item]], *, deadline: float
     ) -> list[Item]:
         channel = self.require_channel()
         exchange = MultipartExchange(channel.xids(1), kind, body, read)
+        refused = await self._answer(channel, exchange, "did not answer a dump", deadline=deadline)
+        if refused is not None:
+            raise self._refused(f"multipart request {kind}", refused)
+        return exchange.items
+
+    async def _answer(self, channel: Channel, exchange: _Asking[Answer], failing: str, *, deadline: float) -> Answer:
         try:
             channel.begin(exchange, exchange.request)
             async with asyncio.timeout_at(deadline):
-                refused = await exchange.done
+                return await exchange.done
         except TimeoutError:
-            raise self.unavailable_because("did not answer a dump before the deadline") from None
+            raise self.unavailable_because(f"{failing} before the deadline") from None
         except ConnectionGone:
             raise self.unavailable_because("disconnected") from None
         finally:
             channel.end(exchange)
-        if refused is not None:
-            raise DriverError(
-                f"bridge {self.bridge} refused multipart request {kind}: {refused.name}",
-                reason="SWITCH_REFUSED_DUMP",
-                metadata={"of_error": refused.name},
-            )
-        return exchange.items
 
     # outcomes
+
+    def _refused(self, what: str, error: Refusal) -> DriverError:
+        return DriverError(
+            f"bridge {self.bridge} refused {what}: {error.name}",
+            reason="SWITCH_REFUSED_DUMP",
+            metadata={"of_error": error.name},
+        )
 
     def _check_committed(self, exchange: BundleExchange, changes: Sequence[Change]) -> None:
         if exchange.committed and exchange.errors:
