@@ -242,6 +242,14 @@ async def test_paths_that_lead_nowhere(watcher: Watcher) -> None:
     assert all(watcher.told[path] == [False] for path in paths)
 
 
+async def test_a_process_that_has_ended_already(watcher: Watcher) -> None:
+    with process() as pid:
+        pass
+    watcher.add(f"/proc/{pid}/ns/net")
+    await watcher.expect(f"/proc/{pid}/ns/net", False)
+    assert [each.ended for each in watcher.watch._watches] == [{pid}]
+
+
 async def test_mounts_of_the_host_arrive_in_a_service_s_namespace(mounts: None) -> None:
     """A service of systemd runs in a slave of the host's mount namespace, and `ip netns` in the host's own."""
     run("mount", "--make-rshared", "/run")

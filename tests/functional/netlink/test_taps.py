@@ -104,10 +104,11 @@ async def test_the_device_of_another_port_is_refused_and_left(devices: Devices, 
     assert link(TAP) == before
 
 
-async def test_one_that_was_made_again_by_hand_is_taken_over(devices: Devices) -> None:
+@pytest.mark.parametrize("mtu", ["1500", "1400"])
+async def test_one_that_was_made_again_by_hand_is_taken_over(devices: Devices, mtu: str) -> None:
     """Up and with a link-local address, as the host's IPv6 stack gives it to a device that is opened."""
     run("ip", "tuntap", "add", TAP, "mode", "tap")
-    run("ip", "link", "set", TAP, "alias", "by hand", "up")
+    run("ip", "link", "set", TAP, "alias", "by hand", "mtu", mtu, "address", str(SPEC.mac), "up")
     with Holder(TAP):
         run("ip", "-6", "addr", "add", "fe80::1/64", "dev", TAP, "scope", "link", "nodad")
         ensured = await devices.ensure_tap(replace(SPEC, take_over=True), deadline=soon())

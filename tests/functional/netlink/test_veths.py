@@ -58,9 +58,12 @@ def as_specified(namespace: Namespace) -> None:
     assert "tx-checksumming: off" in namespace.run("ethtool", "-k", PEER)
 
 
-async def test_a_pair_that_was_made_again_by_hand_is_taken_over(devices: Devices, namespace: Namespace) -> None:
+@pytest.mark.parametrize("mtu", ["1500", "1400"])
+async def test_a_pair_that_was_made_again_by_hand_is_taken_over(
+    devices: Devices, namespace: Namespace, mtu: str
+) -> None:
     run("ip", "link", "add", VETH, "type", "veth", "peer", "name", PEER, "netns", namespace.path)
-    run("ip", "link", "set", VETH, "up")
+    run("ip", "link", "set", VETH, "mtu", mtu, "up")
     namespace.run("ip", "link", "set", PEER, "up")
     run("ip", "-6", "addr", "add", "fe80::1/64", "dev", VETH, "scope", "link", "nodad")
     spec = replace(spec_in(namespace), take_over=True)
