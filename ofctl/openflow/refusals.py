@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 from dataclasses import dataclass
-
-from os_ken.ofproto import ofproto_v1_5
 
 OFPET_EXPERIMENTER = 0xFFFF
 EXPERIMENTERS = {0x00002320: "NICIRA", 0x4F4E4600: "ONF"}
@@ -29,6 +28,8 @@ class Refusal:
         if self.experimenter is not None:
             vendor = EXPERIMENTERS.get(self.experimenter, f"{self.experimenter:#010x}")
             return f"OFPET_EXPERIMENTER/{vendor}/{self.code}"
+        # Imported when the first error comes: os-ken is a tenth of a second of the agent's start.
+        ofproto_v1_5 = importlib.import_module("os_ken.ofproto.ofproto_v1_5")
         code = str(ofproto_v1_5.ofp_error_code_to_str(self.kind, self.code)).partition("(")[0]
         if code != "Unknown":
             return code
