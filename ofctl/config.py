@@ -104,6 +104,9 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
     missing = [name for name in ("tls_cert", "tls_key", "tls_ca") if grpc[name] is None]
     if 0 < len(missing) < 3:
         raise _refusal(f"grpc.{missing[0]}", "is missing: set all three TLS options or none")
+    grpc["admin_names"] = frozenset(grpc["admin_names"])
+    if grpc["admin_names"] and missing:
+        raise _refusal("grpc.admin_names", "needs TLS, which tells a caller's name: set the three TLS options")
     grpc["listen"] = _checked(lambda text: _listen(text, tls=not missing), grpc["listen"], "grpc.listen") or None
     return Settings(
         agent=AgentSettings(**agent),

@@ -120,6 +120,12 @@ GRPC: list[cfg.Opt] = [
     cfg.StrOpt("tls_cert", default="", help="File with the server's certificate chain, PEM."),
     cfg.StrOpt("tls_key", default="", help="File with the server's private key, PEM."),
     cfg.StrOpt("tls_ca", default="", help="File with the authorities that sign the clients' certificates, PEM."),
+    cfg.ListOpt(
+        "admin_names",
+        default=[],
+        help="Common names of clients' certificates, comma separated, that may change and unplug the ports of "
+        "everybody.",
+    ),
     cfg.IntOpt(
         "reply_reserve_ms",
         default=200,

@@ -58,6 +58,7 @@ class GrpcSettings:
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
+    admin_names: frozenset[str]
     reply_reserve_ms: int
 
 

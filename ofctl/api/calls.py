@@ -7,13 +7,14 @@ import functools
 import logging
 import math
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ofctl.api.status import status_code, status_of, trailers_of
 from ofctl.engine.contract import PlugEngine
-from ofctl.errors import DeadlineExceeded, NotFound, OfctlError
+from ofctl.errors import DeadlineExceeded, NotFound, OfctlError, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import RequestId
@@ -61,12 +62,47 @@ def reserve_s(remaining_s: float, configured_s: float) -> float:
     return rounded_up + min(configured_s, max(remaining_s / 10, min(LEAST_RESERVE_S, remaining_s / 2)))
 
 
+class OpenStreams:
+    """The replies in progress that have no end of their own: a server that stops does not wait for them."""
+
+    def __init__(self) -> None:
+        self._scopes: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[None]:
+        """Run the body until `end`; then, and from then on, raise Unavailable."""
+        scope = asyncio.timeout(0 if self._ended else None)
+        self._scopes.add(scope)
+        try:
+            async with scope:
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise Unavailable("the agent is stopping; watch again when it is back", reason="AGENT_STOPPING") from None
+        finally:
+            self._scopes.discard(scope)
+
+    def end(self) -> None:
+        """End every stream, and those that come after it."""
+        self._ended = True
+        for scope in self._scopes:
+            scope.reschedule(0)
+
+
 class Door:
     """The way that calls come in by: knows its callers and its deadlines."""
 
     def __init__(
-        self, identify: Callable[[Context], Caller], *, default_timeout_s: float, reply_reserve_s: float
+        self,
+        identify: Callable[[Context], Caller],
+        *,
+        default_timeout_s: float,
+        reply_reserve_s: float,
+        streams: OpenStreams,
     ) -> None:
+        self.streams = streams
         self._identify = identify
         self._default_timeout_s = default_timeout_s
         self._reply_reserve_s = reply_reserve_s
@@ -109,19 +145,46 @@ def answers(
             try:
                 return await _within(handler(servicer, request, call), latest)
             except TimeoutError:
-                error, error_id = _cut_off(servicer.engine, call), None
-            except OfctlError as raised:
-                error, error_id = raised, None
-            except Exception as defect:  # noqa: BLE001 - the top of the call's task
-                error, error_id = _defect(defect)
-            if call.request_id:
-                call.told["request_id"] = call.request_id
-            status = status_of(error, context=call.told, error_id=error_id)
-            logger.debug("refused", extra=fields(code=error.code, reason=error.reason, error=error.message))
-            await context.abort(status_code(error), status.message, trailers_of(error, status))
+                error: Exception = _cut_off(servicer.engine, call)
+            except Exception as raised:  # noqa: BLE001 - the top of the call's task
+                error = raised
+            await _refuse(error, call, context)
             raise AssertionError("abort() raises")
 
     return method
+
+
+def streams(
+    handler: Callable[[S, Request, Call], AsyncGenerator[Response, None]],
+) -> Callable[[S, Request, Context], Awaitable[None]]:
+    """Make a gRPC method of `handler`, whose replies are sent at the pace of the reader; errors are as in `answers`.
+
+    The stream has no deadline but the caller's, which gRPC sees to. It ends when the server stops.
+    """
+    name = handler.__name__
+
+    @functools.wraps(handler)
+    async def method(servicer: S, request: Request, context: Context) -> None:
+        call, _ = servicer.door.enter(context)
+        with bound(call=name, principal=call.caller.principal):
+            try:
+                async with servicer.door.streams.stream(), aclosing(handler(servicer, request, call)) as replies:
+                    async for reply in replies:
+                        await context.write(reply)
+            except Exception as error:  # noqa: BLE001 - the top of the call's task
+                await _refuse(error, call, context)
+
+    return method
+
+
+async def _refuse(error: Exception, call: Call, context: Context) -> None:
+    """End the call with an error; raises what ends the handler's task."""
+    told, error_id = (error, None) if isinstance(error, OfctlError) else _defect(error)
+    if call.request_id:
+        call.told["request_id"] = call.request_id
+    status = status_of(told, context=call.told, error_id=error_id)
+    logger.debug("refused", extra=fields(code=told.code, reason=told.reason, error=told.message))
+    await context.abort(status_code(told), status.message, trailers_of(told, status))
 
 
 async def _within(awaitable: Awaitable[Response], latest: float) -> Response:

@@ -12,6 +12,7 @@ from ofctl.api.addresses import read_address, read_interface, read_prefix
 from ofctl.api.enums import (
     ACTIVATIONS,
     DATAPATH_TYPES,
+    EVENT_TYPES,
     LEVELS,
     NETWORK_TYPES,
     OUTCOMES,
@@ -21,12 +22,12 @@ from ofctl.api.enums import (
 )
 from ofctl.errors import InvalidField
 from ofctl.model.confirmation import Confirmation, RequestRecord
-from ofctl.model.host import BridgeView, HostView, UplinkView
+from ofctl.model.events import PortEvent, PortEventType
 from ofctl.model.ids import DeviceName, Dpid, HostId, NetworkId, PhysicalNetwork, PortId, mac_address
 from ofctl.model.network import DEFAULT_MTU, Network, NetworkType, Subnet
 from ofctl.model.port import NamespaceConsumer, PortSpec, Recovery, Route, VifType, VmConsumer
 from ofctl.model.vif import PluggedPort, VifDetails
-from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, vif_pb2
+from ofctl.v1 import confirmation_pb2, network_pb2, port_pb2, vif_pb2
 
 DEFAULT_INTERFACE = DeviceName("eth0")
 T = TypeVar("T")
@@ -142,6 +143,17 @@ def port_to_proto(port: PluggedPort) -> port_pb2.Port:
     )
 
 
+def event_to_proto(event: PortEvent, *, snapshot: bool) -> port_pb2.WatchPortsResponse:
+    """Return the message for an event of a stream that began with a snapshot, or was resumed."""
+    return port_pb2.WatchPortsResponse(
+        type=EVENT_TYPES[event.event_type],
+        port=port_to_proto(event.port) if event.port else None,
+        epoch=event.epoch,
+        revision=event.revision,
+        snapshot=snapshot and event.event_type is PortEventType.SYNCED,
+    )
+
+
 def _vif_to_proto(port: PluggedPort) -> vif_pb2.VifDetails:
     vif: VifDetails = port.vif
     message = vif_pb2.VifDetails(
@@ -173,13 +185,18 @@ def confirmation_to_proto(confirmation: Confirmation) -> confirmation_pb2.Confir
         ],
         ifindex=confirmation.ifindex,
         ofport=confirmation.ofport,
-        dpid=_dpid(confirmation.dpid),
+        dpid=dpid_text(confirmation.dpid),
         connection_generation=confirmation.connection_generation,
         bundle_id=confirmation.bundle_id,
         barrier_xid=confirmation.barrier_xid,
         flow_count=confirmation.flow_count,
         flow_digest=confirmation.flow_digest,
         confirmed_at_ms=confirmation.confirmed_at_ms,
+        probe_frames=[
+            confirmation_pb2.ProbeFrame(name=frame.name, expected=frame.expected, seen=frame.seen)
+            for frame in confirmation.frames
+        ],
+        level_note=confirmation.note,
     )
 
 
@@ -225,45 +242,8 @@ def network_to_proto(network: Network) -> network_pb2.Network:
     )
 
 
-def host_to_proto(host: HostView) -> host_pb2.Host:
-    """Return the message for what a host says of itself."""
-    return host_pb2.Host(
-        host_id=host.host_id,
-        versions=dict(host.versions),
-        bridges=[_bridge_to_proto(bridge) for bridge in host.bridges],
-        uplinks=[_uplink_to_proto(uplink) for uplink in host.uplinks],
-        vif_types=[VIF_TYPES[vif_type] for vif_type in host.vif_types],
-        confirmation_levels=[LEVELS[level] for level in host.levels],
-        max_ports=host.max_ports,
-        port_count=host.port_count,
-        ready=not host.not_ready,
-        not_ready=host.not_ready,
-    )
-
-
-def _bridge_to_proto(bridge: BridgeView) -> host_pb2.Bridge:
-    return host_pb2.Bridge(
-        name=bridge.name,
-        dpid=_dpid(bridge.dpid),
-        datapath_type=DATAPATH_TYPES[bridge.datapath_type],
-        owner=bridge.owner,
-        connected=bridge.connected,
-        resynced=bridge.resynced,
-        connection_generation=bridge.connection_generation,
-        foreign_ports=bridge.foreign_ports,
-    )
-
-
-def _uplink_to_proto(uplink: UplinkView) -> host_pb2.Uplink:
-    return host_pb2.Uplink(
-        physical_network=uplink.physical_network,
-        device_name=uplink.device,
-        ofport=uplink.ofport,
-        problem=uplink.problem,
-    )
-
-
-def _dpid(dpid: Dpid) -> str:
+def dpid_text(dpid: Dpid) -> str:
+    """Return a datapath id as Open vSwitch writes it."""
     return f"{dpid:016x}"
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar, cast
 
 from ofctl.errors import InvalidField
+from ofctl.model.audit import FindingKind
 from ofctl.model.confirmation import Level, Outcome
+from ofctl.model.events import PortEventType
 from ofctl.model.network import NetworkType
 from ofctl.model.port import Activation, PortState, Recovery, VifType
 from ofctl.model.vif import DatapathType
-from ofctl.v1 import confirmation_pb2, network_pb2, port_pb2, vif_pb2
+from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, vif_pb2
 
 M = TypeVar("M", bound=enum.Enum)
 P = TypeVar("P", bound=int)
@@ -53,4 +55,10 @@ RECOVERIES: Pairs[Recovery, port_pb2.Recovery.ValueType] = Pairs(Recovery, port_
 VIF_TYPES: Pairs[VifType, vif_pb2.VifType.ValueType] = Pairs(VifType, vif_pb2.VifType, "VIF_TYPE")
 DATAPATH_TYPES: Pairs[DatapathType, vif_pb2.DatapathType.ValueType] = Pairs(
     DatapathType, vif_pb2.DatapathType, "DATAPATH_TYPE"
+)
+EVENT_TYPES: Pairs[PortEventType, port_pb2.WatchPortsResponse.EventType.ValueType] = Pairs(
+    PortEventType, port_pb2.WatchPortsResponse.EventType, "EVENT_TYPE"
+)
+FINDING_KINDS: Pairs[FindingKind, host_pb2.FindingKind.ValueType] = Pairs(
+    FindingKind, host_pb2.FindingKind, "FINDING_KIND"
 )

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ofctl.api.calls import Call, Door, answers
-from ofctl.api.convert import host_to_proto, network_from_proto, network_to_proto
+from ofctl.api.convert import network_from_proto, network_to_proto
+from ofctl.api.convert_host import audit_to_proto, host_to_proto
 from ofctl.api.paging import Page, page_of
 from ofctl.engine.contract import PlugEngine
 from ofctl.errors import InvalidField, NotFound
@@ -62,7 +63,7 @@ class NetworkServicer(network_pb2_grpc.NetworkServiceServicer):
 
 
 class HostServicer(host_pb2_grpc.HostServiceServicer):
-    """Tell what this host is."""
+    """Tell what this host is, and whether all of it is as it is meant to be."""
 
     def __init__(self, engine: PlugEngine, door: Door) -> None:
         self.engine = engine
@@ -71,7 +72,15 @@ class HostServicer(host_pb2_grpc.HostServiceServicer):
     @answers
     async def GetHost(self, request: host_pb2.GetHostRequest, call: Call) -> host_pb2.GetHostResponse:
         del call
-        own = self.engine.host_id
-        if request.host_id and identifier(request.host_id, "host_id") != own:
-            raise NotFound(f"host_id: this agent serves host {own!r}, not {request.host_id!r}", subject="host_id")
+        self._check(request.host_id)
         return host_pb2.GetHostResponse(host=host_to_proto(self.engine.host()))
+
+    @answers
+    async def Audit(self, request: host_pb2.AuditRequest, call: Call) -> host_pb2.AuditResponse:
+        self._check(request.host_id)
+        return audit_to_proto(await self.engine.audit(repair=request.repair, deadline=call.deadline))
+
+    def _check(self, host_id: str) -> None:
+        own = self.engine.host_id
+        if host_id and identifier(host_id, "host_id") != own:
+            raise NotFound(f"host_id: this agent serves host {own!r}, not {host_id!r}", subject="host_id")

@@ -5,23 +5,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
-from ofctl.api.calls import Call, Door, answers
+from ofctl.api.calls import Call, Door, answers, streams
 from ofctl.api.convert import port_to_proto, record_to_proto, spec_from_proto
 from ofctl.api.enums import LEVELS, PORT_STATES
 from ofctl.api.paging import Page, page_of
 from ofctl.api.status import in_ports
+from ofctl.api.watch import matches, port_events
 from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest
 from ofctl.errors import InvalidField, NotFound, NotSupported, OfctlError
 from ofctl.log import bound
-from ofctl.model.confirmation import BUILT_LEVELS, Level, RequestRecord
+from ofctl.model.confirmation import Level, RequestRecord
 from ofctl.model.ids import HostId, PortId, RequestId, identifier
 from ofctl.model.port import PortSpec
 from ofctl.model.vif import PluggedPort
 from ofctl.v1 import port_pb2, port_pb2_grpc
 
 MAX_PORTS_OF_A_GUEST = 64
+MAX_GENERATION = 2**63 - 1
+"""What an integer of the database holds (RFC 7047, 3.1)."""
 
 
 class PortServicer(port_pb2_grpc.PortServiceServicer):
@@ -38,7 +41,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
         call.request_id = _request_id(request.request_id)
         level = _level(request.level)
         spec = spec_from_proto(request.port, host_id=self.engine.host_id)
-        ports = await self._plug((spec,), level, call, validate_only=request.validate_only)
+        ports = await self._plug((spec,), level, request, call)
         return port_pb2.PlugPortResponse(port=port_to_proto(ports[0]), request_id=call.request_id)
 
     @answers
@@ -47,13 +50,17 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
         level = _level(request.level)
         specs = self._specs(request.ports)
         try:
-            ports = await self._plug(specs, level, call, validate_only=request.validate_only)
+            ports = await self._plug(specs, level, request, call)
         except OfctlError as error:
             raise in_ports(error, _guilty(specs, error)) from error
         return port_pb2.PlugPortsResponse(ports=[port_to_proto(port) for port in ports], request_id=call.request_id)
 
     async def _plug(
-        self, specs: tuple[PortSpec, ...], level: Level, call: Call, *, validate_only: bool
+        self,
+        specs: tuple[PortSpec, ...],
+        level: Level,
+        request: port_pb2.PlugPortRequest | port_pb2.PlugPortsRequest,
+        call: Call,
     ) -> tuple[PluggedPort, ...]:
         with bound(request=call.request_id, port=",".join(spec.port_id for spec in specs)):
             return await self.engine.plug(
@@ -64,7 +71,8 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                     principal=call.caller.principal,
                     admin=call.caller.admin,
                     deadline=call.deadline,
-                    validate_only=validate_only,
+                    validate_only=request.validate_only,
+                    generation=_generation(request.generation),
                 )
             )
 
@@ -96,6 +104,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                     admin=call.caller.admin,
                     deadline=call.deadline,
                     force=request.force,
+                    generation=_generation(request.generation),
                 )
             )
         return port_pb2.UnplugPortResponse()
@@ -105,6 +114,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
         del call
         record: RequestRecord | None
         port: PluggedPort | None
+        plugged: list[PluggedPort] = []
         match request.WhichOneof("key"):
             case "port_id":
                 identifier(request.port_id, "port_id")
@@ -114,10 +124,17 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                 identifier(request.request_id, "request_id")
                 record = self.engine.request(RequestId(request.request_id))
                 port = self._port(record.port_id, record.host_id)
+                plugged = [
+                    one
+                    for one in self.engine.ports()
+                    if one.binding.request_id == record.request_id or one.binding.port_id == record.port_id
+                ]
             case None:
                 raise InvalidField("port_id", "is missing, and so is request_id; give one of them")
         return port_pb2.GetPortResponse(
-            port=port_to_proto(port) if port else None, request=record_to_proto(record) if record else None
+            port=port_to_proto(port) if port else None,
+            request=record_to_proto(record) if record else None,
+            ports=map(port_to_proto, plugged),
         )
 
     @answers
@@ -128,7 +145,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
         rows = [
             port
             for port in self.engine.ports()
-            if _matches(port.binding.spec, filters) and (state is None or port.binding.state is state)
+            if matches(port.binding.spec, filters) and (state is None or port.binding.state is state)
         ]
         ports, next_token = page_of(
             rows,
@@ -150,15 +167,18 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
 
     @answers
     async def VerifyPort(self, request: port_pb2.VerifyPortRequest, call: Call) -> port_pb2.VerifyPortResponse:
-        del request, call
-        raise _not_built("VerifyPort", "repeat PlugPort with the same spec, which returns fresh evidence")
+        port_id = PortId(identifier(request.port_id, "port_id"))
+        level = _level(request.level)
+        with bound(port=port_id):
+            port = await self.engine.verify(port_id, self._host(request.host_id), level, deadline=call.deadline)
+        return port_pb2.VerifyPortResponse(port=port_to_proto(port))
 
-    @answers
-    async def WatchPorts(  # type: ignore[override]  # it never gets to stream
+    @streams
+    def WatchPorts(  # type: ignore[override]  # the stubs know generators only; grpc.aio lets a coroutine write, too
         self, request: port_pb2.WatchPortsRequest, call: Call
-    ) -> None:
-        del request, call
-        raise _not_built("WatchPorts", "poll ListPorts")
+    ) -> AsyncGenerator[port_pb2.WatchPortsResponse, None]:
+        del call
+        return port_events(self.engine, request)
 
     def _host(self, host_id: str) -> HostId:
         return HostId(identifier(host_id, "host_id")) if host_id else self.engine.host_id
@@ -181,20 +201,21 @@ def _request_id(text: str) -> RequestId:
 
 
 def _level(number: int) -> Level:
+    """Return the level; whether this host reaches it is for the engine to say."""
     level = LEVELS.model(number, "level", default=Level.DATAPATH)
-    if level not in BUILT_LEVELS:
-        built = ", ".join(one.name for one in BUILT_LEVELS)
-        raise NotSupported(f"level: {level.name} is reserved and not built yet; use one of {built}", subject="level")
+    if level is Level.FABRIC:
+        raise NotSupported("level: FABRIC is reserved and not built yet; use one below it", subject="level")
     return level
+
+
+def _generation(number: int) -> int:
+    if number > MAX_GENERATION:
+        raise InvalidField("generation", f"is {number}; it must be 0 (no fence) to {MAX_GENERATION}")
+    return number
 
 
 def _not_built(call: str, instead: str) -> NotSupported:
     return NotSupported(f"{call} is reserved and not built yet; {instead}", subject=call)
-
-
-def _matches(spec: PortSpec, filters: tuple[str, ...]) -> bool:
-    values = (spec.network_id, spec.project_id, spec.device_id, spec.host_id)
-    return all(wanted in ("", value) for wanted, value in zip(filters, values, strict=True))
 
 
 def _guilty(specs: tuple[PortSpec, ...], error: OfctlError) -> int | None:

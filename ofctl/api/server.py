@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ofctl.api.calls import Caller, Context, Door
+from ofctl.api.calls import Caller, Context, Door, OpenStreams
 from ofctl.api.networks import HostServicer, NetworkServicer
 from ofctl.api.peers import PeerDoor
 from ofctl.api.ports import PortServicer
@@ -51,6 +51,7 @@ class ApiServer:
         self._by_uid: dict[int, asyncio.Task[Path]] = {}
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
+        self._streams = OpenStreams()
         self.tcp_port: int | None = None
         """The TCP port that is listened on, None without TCP."""
 
@@ -66,8 +67,9 @@ class ApiServer:
             raise
 
     async def stop(self, grace_s: float) -> None:
-        """Accept nothing more, let calls in progress end for at most `grace_s` seconds, cancel the rest."""
+        """Accept nothing more and end the streams; let calls end for at most `grace_s` seconds, cancel the rest."""
         self._peers.close()
+        self._streams.end()
         await self._health.enter_graceful_shutdown()
         await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
         for starting in self._by_uid.values():
@@ -105,7 +107,7 @@ class ApiServer:
 
     async def _start_tcp(self, address: str) -> None:
         settings = self._settings
-        server = self._new_server(_tcp_caller)
+        server = self._new_server(self._tcp_caller)
         try:
             if settings.tls_key is None or settings.tls_cert is None or settings.tls_ca is None:
                 self.tcp_port = server.add_insecure_port(address)
@@ -127,6 +129,7 @@ class ApiServer:
             identify,
             default_timeout_s=self._default_timeout_s,
             reply_reserve_s=self._settings.reply_reserve_ms / 1000,
+            streams=self._streams,
         )
         port_pb2_grpc.add_PortServiceServicer_to_server(PortServicer(self._engine, door), server)
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkServicer(self._engine, door), server)
@@ -135,8 +138,10 @@ class ApiServer:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
-
-def _tcp_caller(context: Context) -> Caller:
-    """Return the caller by the certificate it proved to own, or anonymous. No TCP caller is an admin."""
-    names = list(context.auth_context().get("x509_common_name", ()))
-    return Caller(f"tls:{names[0].decode()}", admin=False) if names else ANONYMOUS
+    def _tcp_caller(self, context: Context) -> Caller:
+        """Return the caller by the certificate it proved to own, or anonymous, who is never an admin."""
+        names = list(context.auth_context().get("x509_common_name", ()))
+        if not names:
+            return ANONYMOUS
+        name = names[0].decode()
+        return Caller(f"tls:{name}", admin=name in self._settings.admin_names)

@@ -45,6 +45,7 @@ def _facts(one: Host) -> list[tuple[str, str]]:
             " ".join(short(ConfirmationLevel.Name(level), "CONFIRMATION_LEVEL") for level in one.confirmation_levels),
         ),
         *((name, version) for name, version in sorted(one.versions.items())),
+        *((f"count {name}", str(number)) for name, number in sorted(one.counters.items())),
     ]
 
 

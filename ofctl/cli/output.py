@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ofctl.v1.port_pb2 import Port, PortState
+
 PIPE_WIDTH = 250
 """Columns, where no terminal cuts lines."""
 
@@ -21,9 +23,9 @@ PIPE_WIDTH = 250
 def print_json(result: Message | Iterable[Message]) -> None:
     """Print a message as a JSON object, several as an array; names as in the contract, 64-bit numbers as strings."""
     if isinstance(result, Message):
-        value: Any = _plain(result)
+        value: Any = plain(result)
     else:
-        value = [_plain(message) for message in result]
+        value = [plain(message) for message in result]
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -58,6 +60,12 @@ def short(enum_name: str, prefix: str) -> str:
     return enum_name.removeprefix(prefix + "_").lower().replace("_", "-")
 
 
+def state_of(port: Port) -> str:
+    """Return the state of a port, with its reason."""
+    state = short(PortState.Name(port.state), "PORT_STATE")
+    return f"{state} ({port.state_reason})" if port.state_reason else state
+
+
 def at(at_ms: int) -> str:
     """Return an instant in local time; empty for 0."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at_ms / 1000)) if at_ms else ""
@@ -68,7 +76,8 @@ def milliseconds(duration_us: int) -> str:
     return f"{duration_us / 1000:.1f} ms"
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def plain(message: Message) -> dict[str, Any]:
+    """Return a message as ProtoJSON has it."""
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from ofctl.cli.output import print_json, say
 from ofctl.cli.ports_output import print_plugged, print_ports, print_request
 from ofctl.cli.session import Session, agent_options
+from ofctl.cli.watch import as_json, as_text, write
 from ofctl.v1.confirmation_pb2 import ConfirmationLevel
 from ofctl.v1.port_pb2 import (
     RECOVERY_KEEP_TRYING,
@@ -23,11 +26,20 @@ from ofctl.v1.vif_pb2 import VifType
 LEVELS = ("barrier", "datapath", "readback", "pipeline", "probe", "fabric")
 STATES = ("build", "active", "degraded", "down", "error", "removing")
 VIF_TYPES = ("tap", "veth", "vhost-user", "representor")
+LEVEL = click.option(
+    "--level", type=click.Choice(LEVELS), default="datapath", show_default=True, help="What to confirm."
+)
+GENERATION = click.option(
+    "--generation",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    help="Fences the port: a later request with a smaller one is refused.",
+)
 
 
 @click.group()
 def port() -> None:
-    """Plug, unplug and look at ports."""
+    """Plug, unplug, verify and look at ports."""
 
 
 @port.command()
@@ -52,10 +64,11 @@ def port() -> None:
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
 @click.option("--vif-type", "vif_types", multiple=True, type=click.Choice(VIF_TYPES), help="One that you can use.")
 @click.option("--host", "host_id", default="", help="Host to plug on; the agent's own if not given.")
-@click.option("--level", type=click.Choice(LEVELS), default="datapath", show_default=True, help="What to confirm.")
+@LEVEL
 @click.option("--keep-trying", is_flag=True, help="On failure keep the port wanted, instead of rolling back.")
 @click.option("--request-id", help="To ask for the outcome later; made if not given.")
 @click.option("--validate-only", is_flag=True, help="Say what would be, and do nothing.")
+@GENERATION
 @agent_options
 def plug(
     session: Session,
@@ -85,6 +98,7 @@ def plug(
     keep_trying: bool,
     request_id: str | None,
     validate_only: bool,
+    generation: int,
 ) -> None:
     """Plug a port; print it when the switch has confirmed it."""
     if [vm, bool(netns), bool(container)].count(True) != 1:
@@ -122,8 +136,9 @@ def plug(
         plugged = agent.plug(
             spec,
             request_id=request_id,
-            level=ConfirmationLevel.Value(f"CONFIRMATION_LEVEL_{level.upper()}"),
+            level=_level(level),
             validate_only=validate_only,
+            generation=generation,
         )
     if session.as_json:
         print_json(plugged)
@@ -136,11 +151,12 @@ def plug(
 @click.option("--host", "host_id", default="", help="The agent's own if not given.")
 @click.option("--force", is_flag=True, help="Even while a process holds the TAP open.")
 @click.option("--missing-ok", is_flag=True, help="Succeed if there is no such port.")
+@GENERATION
 @agent_options
-def unplug(session: Session, *, port_id: str, host_id: str, force: bool, missing_ok: bool) -> None:
+def unplug(session: Session, *, port_id: str, host_id: str, force: bool, missing_ok: bool, generation: int) -> None:
     """Remove a port; return when nothing of it is left."""
     with session.agent(f"unplugging {port_id}") as agent:
-        agent.unplug(port_id, host_id=host_id, force=force, missing_ok=missing_ok)
+        agent.unplug(port_id, host_id=host_id, force=force, generation=generation, missing_ok=missing_ok)
     if session.as_json:
         print_json(UnplugPortResponse())
     else:
@@ -196,6 +212,43 @@ def show(session: Session, *, port_id: str | None, host_id: str, request_id: str
                 print_json(one)
             else:
                 print_plugged(one)
+
+
+@port.command()
+@click.argument("port_id")
+@click.option("--host", "host_id", default="", help="The agent's own if not given.")
+@LEVEL
+@agent_options
+def verify(session: Session, *, port_id: str, host_id: str, level: str) -> None:
+    """Look at a port that is there and show the evidence afresh. Nothing is mended."""
+    with session.agent(f"verifying {port_id}") as agent:
+        verified = agent.verify(port_id, host_id=host_id, level=_level(level))
+    if session.as_json:
+        print_json(verified)
+    else:
+        print_plugged(verified)
+
+
+@port.command()
+@click.option("--network", "network_id", default="")
+@click.option("--project", "project_id", default="")
+@click.option("--device-id", default="", help="The guest's id.")
+@click.option("--host", "host_id", default="")
+@agent_options
+def watch(session: Session, *, network_id: str, project_id: str, device_id: str, host_id: str) -> None:
+    """Show the ports that match all filters, then every change of them, until it is interrupted.
+
+    One line for each event; with -o json one object a line. A restart of the agent is waited for. --timeout is not
+    used.
+    """
+    line = as_json if session.as_json else as_text
+    with session.agent() as agent, suppress(KeyboardInterrupt):
+        for event in agent.watch(network_id=network_id, project_id=project_id, device_id=device_id, host_id=host_id):
+            write(line(event))
+
+
+def _level(name: str) -> ConfirmationLevel.ValueType:
+    return ConfirmationLevel.Value(f"CONFIRMATION_LEVEL_{name.upper()}")
 
 
 def _path(namespace: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ofctl.cli.output import at, milliseconds, print_facts, print_table, short
+from ofctl.cli.output import at, milliseconds, print_facts, print_table, short, state_of
 from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome
-from ofctl.v1.port_pb2 import GetPortResponse, Port, PortState
+from ofctl.v1.port_pb2 import GetPortResponse, Port
 from ofctl.v1.vif_pb2 import DatapathType, VifType
 
 
@@ -36,8 +36,8 @@ def print_request(found: GetPortResponse) -> None:
             ),
         ]
     )
-    if found.HasField("port"):
-        print_plugged(found.port)
+    for port in found.ports:
+        print_plugged(port)
 
 
 def _row(port: Port) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def _row(port: Port) -> tuple[str, ...]:
     return (
         port.spec.port_id,
         port.spec.network_id,
-        _state(port),
+        state_of(port),
         port.vif_details.device_name,
         port.spec.mac_address,
         " ".join(port.spec.fixed_ips),
@@ -60,7 +60,7 @@ def _facts(port: Port) -> list[tuple[str, str]]:
     facts = [
         ("port", f"{spec.port_id} on host {port.host_id}"),
         ("network", spec.network_id),
-        ("state", f"{_state(port)} since {at(port.state_since_ms)}" if port.state_since_ms else _state(port)),
+        ("state", f"{state_of(port)} since {at(port.state_since_ms)}" if port.state_since_ms else state_of(port)),
         ("device", f"{vif.device_name}, {short(VifType.Name(port.vif_type), 'VIF_TYPE')} on bridge {vif.bridge}"),
         ("inside", f"{vif.veth.peer_device_name} in {vif.veth.netns_path}" if vif.HasField("veth") else ""),
         ("mac", vif.mac_address),
@@ -80,18 +80,16 @@ def _evidence(confirmation: Confirmation) -> list[tuple[str, str]]:
     total_us = sum(timing.duration_us for timing in confirmation.stages)
     stages = " ".join(f"{timing.stage} {milliseconds(timing.duration_us)}" for timing in confirmation.stages)
     switch = f"dpid {confirmation.dpid}, connection {confirmation.connection_generation}"
+    note = f" ({confirmation.level_note})" if confirmation.level_note else ""
+    frames = [f"{frame.name}: {frame.seen}, as expected" for frame in confirmation.probe_frames]
     return [
-        ("confirmed", f"{_level(confirmation)}, {at(confirmation.confirmed_at_ms)}"),
+        ("confirmed", f"{_level(confirmation)}{note}, {at(confirmation.confirmed_at_ms)}"),
         ("switch", f"ofport {confirmation.ofport}, {switch}, ifindex {confirmation.ifindex}"),
         ("receipt", f"bundle {confirmation.bundle_id}, barrier xid {confirmation.barrier_xid}"),
         ("flows", f"{confirmation.flow_count}, digest {confirmation.flow_digest[:16]}"),
+        *(("" if number else "frames", text) for number, text in enumerate(frames)),
         ("took", f"{milliseconds(total_us)}: {stages}"),
     ]
-
-
-def _state(port: Port) -> str:
-    state = short(PortState.Name(port.state), "PORT_STATE")
-    return f"{state} ({port.state_reason})" if port.state_reason else state
 
 
 def _level(confirmation: Confirmation) -> str:

@@ -35,6 +35,9 @@ EXIT_STATUS = {
 }
 """By gRPC code; every other one is 1. A wrong command line is 2, as click has it. docs/api.md has the table."""
 
+EXIT_FINDINGS = 11
+"""`ofctl audit` did its work, and differences are left."""
+
 PROGRESS_AFTER_S = 1.0
 TLS_VARIABLES = ("OFCTL_TLS_CA", "OFCTL_TLS_CERT", "OFCTL_TLS_KEY")
 

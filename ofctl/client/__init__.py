@@ -29,8 +29,9 @@ from ofctl.client.errors import (
     Unimplemented,
 )
 from ofctl.client.sync import Client
-from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome, RequestOutcome
-from ofctl.v1.host_pb2 import Host
+from ofctl.client.watching import PortEvent
+from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome, ProbeFrame, RequestOutcome
+from ofctl.v1.host_pb2 import AuditResponse, Finding, FindingKind, Host
 from ofctl.v1.network_pb2 import Network, NetworkType, Subnet
 from ofctl.v1.port_pb2 import (
     GetPortResponse,
@@ -50,6 +51,7 @@ __all__ = [
     "AlreadyExists",
     "ApiError",
     "AsyncClient",
+    "AuditResponse",
     "Cancelled",
     "Client",
     "Confirmation",
@@ -57,6 +59,8 @@ __all__ = [
     "DatapathType",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "Finding",
+    "FindingKind",
     "GetPortResponse",
     "Host",
     "Internal",
@@ -68,8 +72,10 @@ __all__ = [
     "Outcome",
     "PermissionDenied",
     "Port",
+    "PortEvent",
     "PortSpec",
     "PortState",
+    "ProbeFrame",
     "Recovery",
     "RequestOutcome",
     "ResourceExhausted",

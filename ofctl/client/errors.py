@@ -8,7 +8,7 @@ ApiError
 ├── PermissionDenied     somebody else plugged it
 ├── Unimplemented        in the contract, not built yet
 ├── ResourceExhausted
-├── Aborted              an unplug overtook the plug
+├── Aborted              an unplug overtook the plug, or came between it and its duplicate
 ├── Cancelled
 ├── DeadlineExceeded     ask `request(error.request_id)` for the outcome
 ├── Unavailable          the agent or its switch is not there; retried already

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ofctl.client.channel import DEFAULT_TIMEOUT_S, OPTIONS, Tls, target_or_default
 from ofctl.client.errors import NotFound, Unavailable, api_error
+from ofctl.client.watching import RESUME_AFTER_S, PortEvent, WatchedPorts
 from ofctl.v1 import host_pb2, host_pb2_grpc, network_pb2, network_pb2_grpc, port_pb2, port_pb2_grpc
 from ofctl.v1.confirmation_pb2 import CONFIRMATION_LEVEL_UNSPECIFIED, ConfirmationLevel
 
@@ -60,11 +61,19 @@ class Client:
         request_id: str | None = None,
         level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
         validate_only: bool = False,
+        generation: int = 0,
         timeout_s: float | None = None,
     ) -> port_pb2.Port:
-        """Plug a port; return it when it is confirmed. The proto comment of PlugPort says what that promises."""
+        """Plug a port; return it when it is confirmed. The proto comment of PlugPort says what that promises.
+
+        `generation` fences the port, here and in `unplug`: a smaller one that comes later is refused; 0 is no fence.
+        """
         request = port_pb2.PlugPortRequest(
-            port=port, request_id=request_id or str(uuid.uuid4()), level=level, validate_only=validate_only
+            port=port,
+            request_id=request_id or str(uuid.uuid4()),
+            level=level,
+            validate_only=validate_only,
+            generation=generation,
         )
         return self._call(self._ports.PlugPort, request, timeout_s, request.request_id).port
 
@@ -75,11 +84,16 @@ class Client:
         request_id: str | None = None,
         level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
         validate_only: bool = False,
+        generation: int = 0,
         timeout_s: float | None = None,
     ) -> list[port_pb2.Port]:
         """Plug the ports of one guest, all or nothing; return them in the same order."""
         request = port_pb2.PlugPortsRequest(
-            ports=ports, request_id=request_id or str(uuid.uuid4()), level=level, validate_only=validate_only
+            ports=ports,
+            request_id=request_id or str(uuid.uuid4()),
+            level=level,
+            validate_only=validate_only,
+            generation=generation,
         )
         return list(self._call(self._ports.PlugPorts, request, timeout_s, request.request_id).ports)
 
@@ -89,11 +103,12 @@ class Client:
         *,
         host_id: str = "",
         force: bool = False,
+        generation: int = 0,
         missing_ok: bool = False,
         timeout_s: float | None = None,
     ) -> None:
         """Remove a port; return when its absence is verified. With `missing_ok` it may be absent before."""
-        request = port_pb2.UnplugPortRequest(port_id=port_id, host_id=host_id, force=force)
+        request = port_pb2.UnplugPortRequest(port_id=port_id, host_id=host_id, force=force, generation=generation)
         try:
             self._call(self._ports.UnplugPort, request, timeout_s)
         except NotFound:
@@ -130,6 +145,56 @@ class Client:
                 return
             request.page_token = page.next_page_token
 
+    def verify(
+        self,
+        port_id: str,
+        *,
+        host_id: str = "",
+        level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
+        timeout_s: float | None = None,
+    ) -> port_pb2.Port:
+        """Return a port that is there, with evidence afresh. Raises what does not hold; nothing is mended."""
+        request = port_pb2.VerifyPortRequest(port_id=port_id, host_id=host_id, level=level)
+        return self._call(self._ports.VerifyPort, request, timeout_s).port
+
+    def watch(
+        self,
+        *,
+        network_id: str = "",
+        project_id: str = "",
+        device_id: str = "",
+        host_id: str = "",
+        timeout_s: float | None = None,
+    ) -> Generator[PortEvent, None, None]:
+        """Yield the ports that match (PRESENT), SYNCED, then each change of them, without end.
+
+        A stream that is cut (the agent restarts, this reader was too slow) is resumed, for as long as that takes, and
+        nothing is told twice: a snapshot that has to be sent again shows as the changes since. SYNCED comes again each
+        time. Raises Unavailable if the agent is not there at first, DeadlineExceeded after `timeout_s` seconds (None:
+        never), and whatever cannot be resumed. Close it (`contextlib.closing`) to end it before its time.
+        """
+        watched = WatchedPorts(
+            port_pb2.WatchPortsRequest(
+                network_id=network_id, project_id=project_id, device_id=device_id, host_id=host_id
+            )
+        )
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if deadline is None else max(deadline - time.monotonic(), 0)
+            stream = self._ports.WatchPorts(watched.next_request(), timeout=left_s, wait_for_ready=watched.began)
+            try:
+                for event in stream:
+                    yield from watched.take(event)
+                pause_s = RESUME_AFTER_S
+            except grpc.RpcError as failed:
+                error = api_error(failed)
+                if not watched.resumes_after(error):
+                    raise error from None
+                pause_s = error.retry_after_s or RESUME_AFTER_S
+            finally:
+                stream.cancel()
+            time.sleep(pause_s)
+
     def apply_network(self, network: network_pb2.Network, *, timeout_s: float | None = None) -> network_pb2.Network:
         """Create a network or make it as given; return it with its defaults filled in."""
         request = network_pb2.ApplyNetworkRequest(network=network)
@@ -161,6 +226,13 @@ class Client:
     def host(self, *, host_id: str = "", timeout_s: float | None = None) -> host_pb2.Host:
         """Return what the host says of itself; answers also when it is not ready."""
         return self._call(self._hosts.GetHost, host_pb2.GetHostRequest(host_id=host_id), timeout_s).host
+
+    def audit(
+        self, *, repair: bool = False, host_id: str = "", timeout_s: float | None = None
+    ) -> host_pb2.AuditResponse:
+        """Compare the host with its intents; with `repair`, make it so. See the proto comment of Audit."""
+        request = host_pb2.AuditRequest(host_id=host_id, repair=repair)
+        return self._call(self._hosts.Audit, request, timeout_s)
 
     def wait_until_ready(self, *, timeout_s: float | None = None) -> None:
         """Block until the agent is there and its switch connected and resynced. Raises DeadlineExceeded."""

@@ -15,7 +15,13 @@ from tests.functional.api.memory import MemoryEngine
 
 
 def settings(
-    path: Path, *, mode: int = 0o660, group: str = "", listen: str | None = None, tls: Path | None = None
+    path: Path,
+    *,
+    mode: int = 0o660,
+    group: str = "",
+    listen: str | None = None,
+    tls: Path | None = None,
+    admin_names: frozenset[str] = frozenset(),
 ) -> GrpcSettings:
     """Return settings for a server on `path`, with TLS from the files in directory `tls`."""
     return GrpcSettings(
@@ -26,6 +32,7 @@ def settings(
         tls_cert=tls / "agent.crt" if tls else None,
         tls_key=tls / "agent.key" if tls else None,
         tls_ca=tls / "ca.crt" if tls else None,
+        admin_names=admin_names,
         reply_reserve_ms=200,
     )
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from ofctl.engine.contract import PlugRequest, UnplugRequest
+from ofctl.engine.port_log import CAPACITY, PortLog
 from ofctl.errors import NotFound, Refused
-from ofctl.model.confirmation import BUILT_LEVELS, Confirmation, Level, Outcome, RequestRecord, StageTiming
+from ofctl.model.audit import AuditReport, Finding
+from ofctl.model.confirmation import (
+    BUILT_LEVELS,
+    Confirmation,
+    Level,
+    Outcome,
+    ProbeFrame,
+    RequestRecord,
+    StageTiming,
+)
+from ofctl.model.events import PortEvent, PortEventType
 from ofctl.model.host import BridgeView, HostView, UplinkView
 from ofctl.model.ids import (
     DeviceName,
@@ -66,9 +77,11 @@ def plugged(
 
 
 def evidence(level: Level, *, ofport: int = 1) -> Confirmation:
-    """Return some evidence."""
+    """Return some evidence; in place of PROBE that of PIPELINE, as for a port in use."""
+    frames = (ProbeFrame("ARP request from the guest", "at port 7", "at port 7"),)
+    note = "a guest holds the TAP open" if level is Level.PROBE else ""
     return Confirmation(
-        level=level,
+        level=min(level, Level.PIPELINE),
         stages=(StageTiming(stage="device", duration_us=900), StageTiming(stage="flows", duration_us=1500)),
         ifindex=7,
         ofport=OfPort(ofport),
@@ -79,17 +92,24 @@ def evidence(level: Level, *, ofport: int = 1) -> Confirmation:
         flow_count=40,
         flow_digest="ab" * 32,
         confirmed_at_ms=AT_MS,
+        frames=frames if level >= Level.PIPELINE else (),
+        note=note,
     )
 
 
 class MemoryEngine:
-    """A PlugEngine without a switch. Set `before_plug` to make a plug wait or fail."""
+    """A PlugEngine without a switch, with the log of a real one. Set `before_plug` to make a plug wait or fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, log_capacity: int = CAPACITY) -> None:
         self.host_id = HOST
         self.plugs: list[PlugRequest] = []
         self.unplugs: list[UnplugRequest] = []
         self.deadlines: list[float] = []
+        self.verified: list[Level] = []
+        self.audits: list[bool] = []
+        self.findings: tuple[Finding, ...] = ()
+        self.counters: tuple[tuple[str, int], ...] = ()
+        self.log = PortLog(self.ports, capacity=log_capacity)
         self.cancelled = asyncio.Event()
         self.before_plug: Callable[[PlugRequest], Awaitable[None]] | None = None
         self.not_ready: tuple[str, ...] = ()
@@ -121,10 +141,17 @@ class MemoryEngine:
             for number, spec in enumerate(request.specs)
         )
         if not request.validate_only:
-            self._ports.update({(port.binding.port_id, port.binding.spec.host_id): port for port in ports})
+            for port in ports:
+                self.put(port)
             self._record(request, Outcome.CONFIRMED)
         assert first.host_id == self.host_id
         return ports
+
+    def put(self, port: PluggedPort) -> None:
+        """Keep a port, new or changed, and tell those who watch."""
+        key = (port.binding.port_id, port.binding.spec.host_id)
+        self.log.write(PortEventType.CHANGED if key in self._ports else PortEventType.ADDED, port)
+        self._ports[key] = port
 
     def _record(self, request: PlugRequest, outcome: Outcome) -> None:
         self.records[request.request_id] = RequestRecord(
@@ -138,7 +165,7 @@ class MemoryEngine:
     async def unplug(self, request: UnplugRequest) -> None:
         self.unplugs.append(request)
         self.port(request.port_id, request.host_id)
-        del self._ports[request.port_id, request.host_id]
+        self.log.write(PortEventType.REMOVED, self._ports.pop((request.port_id, request.host_id)))
 
     def port(self, port_id: PortId, host_id: HostId) -> PluggedPort:
         try:
@@ -154,6 +181,27 @@ class MemoryEngine:
 
     def ports(self) -> tuple[PluggedPort, ...]:
         return tuple(self._ports[key] for key in sorted(self._ports))
+
+    async def verify(self, port_id: PortId, host_id: HostId, level: Level, *, deadline: float) -> PluggedPort:
+        self.verified.append(level)
+        self.deadlines.append(deadline)
+        port = self.port(port_id, host_id)
+        return replace(port, binding=replace(port.binding, confirmation=evidence(level, ofport=9)))
+
+    def watch(self, *, epoch: str = "", after: int = 0) -> AsyncIterator[PortEvent]:
+        return self.log.follow(epoch=epoch, after=after)
+
+    async def audit(self, *, repair: bool, deadline: float) -> AuditReport:
+        self.audits.append(repair)
+        self.deadlines.append(deadline)
+        return AuditReport(
+            ports=len(self._ports),
+            devices=2,
+            rows=3,
+            flows=40,
+            groups=5,
+            findings=tuple(replace(finding, repaired=repair) for finding in self.findings),
+        )
 
     async def apply_network(self, network: Network, *, deadline: float) -> NumberedNetwork:
         self.deadlines.append(deadline)
@@ -202,4 +250,5 @@ class MemoryEngine:
             max_ports=1000,
             port_count=len(self._ports),
             not_ready=self.not_ready,
+            counters=self.counters,
         )

@@ -29,7 +29,9 @@ from ofctl.client import (
     VmConsumer,
 )
 from ofctl.errors import InvalidField
-from ofctl.v1 import port_pb2, port_pb2_grpc
+from ofctl.model.audit import Finding, FindingKind
+from ofctl.model.ids import PortId
+from ofctl.v1 import host_pb2, port_pb2, port_pb2_grpc
 from tests.functional.api.conftest import settings
 from tests.functional.api.memory import MemoryEngine
 
@@ -180,6 +182,9 @@ async def test_host(client: AsyncClient, engine: MemoryEngine) -> None:
     host = await client.host()
     assert host.ready and host.host_id == "host-1" and host.versions["openvswitch"] == "3.1.0"
     assert [ConfirmationLevel.Name(level) for level in host.confirmation_levels][-1] == "CONFIRMATION_LEVEL_READBACK"
+    assert dict(host.counters) == {}
+    engine.counters = (("flows.mended", 3), ("degraded.device_gone", 2**40))
+    assert dict((await client.host()).counters) == dict(engine.counters)
     assert list(host.bridges[0].foreign_ports) == ["eth9"] and not host.uplinks[0].HasField("ofport")
     engine.not_ready = ("the switch is not connected",)
     host = await client.host(host_id="host-1")
@@ -188,11 +193,79 @@ async def test_host(client: AsyncClient, engine: MemoryEngine) -> None:
         await client.host(host_id="host-2")
 
 
-@pytest.mark.parametrize("level", ["PIPELINE", "PROBE", "FABRIC"])
-async def test_reserved_levels_are_refused(client: AsyncClient, engine: MemoryEngine, level: str) -> None:
-    with pytest.raises(Unimplemented, match=f"{level} is reserved") as caught:
-        await client.plug(vm("web"), level=ConfirmationLevel.Value(f"CONFIRMATION_LEVEL_{level}"))
+async def test_the_highest_level_is_reserved(client: AsyncClient, engine: MemoryEngine) -> None:
+    with pytest.raises(Unimplemented, match="FABRIC is reserved") as caught:
+        await client.plug(vm("web"), level=ConfirmationLevel.CONFIRMATION_LEVEL_FABRIC)
     assert caught.value.reason == "NOT_SUPPORTED" and not engine.plugs
+
+
+async def test_frames_are_in_the_evidence(client: AsyncClient, engine: MemoryEngine) -> None:
+    port = await client.plug(vm("web"), level=ConfirmationLevel.CONFIRMATION_LEVEL_PIPELINE)
+    assert port.confirmation.level == ConfirmationLevel.CONFIRMATION_LEVEL_PIPELINE
+    (frame,) = port.confirmation.probe_frames
+    assert (frame.name, frame.expected, frame.seen) == ("ARP request from the guest", "at port 7", "at port 7")
+    port = await client.verify("web", level=ConfirmationLevel.CONFIRMATION_LEVEL_PROBE)
+    assert port.confirmation.level == ConfirmationLevel.CONFIRMATION_LEVEL_PIPELINE
+    assert port.confirmation.level_note == "a guest holds the TAP open"
+    assert [plug.level.name for plug in engine.plugs] == ["PIPELINE"]
+
+
+async def test_verify(client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(vm("web"))
+    assert (await client.verify("web", timeout_s=5)).confirmation.ofport == 9
+    assert [level.name for level in engine.verified] == ["DATAPATH"]
+    assert 4 < engine.deadlines[-1] - asyncio.get_running_loop().time() < 5
+    assert (await client.port("web")).confirmation.ofport == 1
+    with pytest.raises(NotFound):
+        await client.verify("web", host_id="host-2")
+    with pytest.raises(InvalidArgument) as caught:
+        await client.verify("")
+    assert caught.value.field == "port_id"
+
+
+async def test_audit(client: AsyncClient, engine: MemoryEngine) -> None:
+    report = await client.audit()
+    assert (report.devices, report.rows, report.flows, report.groups) == (2, 3, 40, 5) and not report.findings
+    engine.findings = (
+        Finding(kind=FindingKind.FLOW_MISSING, subject="table=0", detail="gone", port_id=PortId("web")),
+        Finding(kind=FindingKind.GROUP_LEFT_OVER, subject="group 7"),
+        Finding(kind=FindingKind.ROW_FOREIGN, subject="eth9"),
+    )
+    report = await client.audit()
+    assert (report.finding_count, report.left_count) == (3, 2)
+    first = report.findings[0]
+    assert host_pb2.FindingKind.Name(first.kind) == "FINDING_KIND_FLOW_MISSING"
+    assert (first.subject, first.detail, first.port_id, first.repaired) == ("table=0", "gone", "web", False)
+    report = await client.audit(repair=True, timeout_s=5)
+    assert report.left_count == 0 and report.findings[1].repaired
+    assert engine.audits == [False, False, True]
+    with pytest.raises(NotFound, match="host-2"):
+        await client.audit(host_id="host-2")
+
+
+async def test_a_generation_arrives(client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(vm("a"), generation=2**63 - 1)
+    await client.plug_all([vm("b"), vm("c")], generation=7)
+    await client.plug(vm("d"))
+    await client.unplug("a", generation=8)
+    await client.unplug("b")
+    assert [plug.generation for plug in engine.plugs] == [2**63 - 1, 7, 0]
+    assert [unplug.generation for unplug in engine.unplugs] == [8, 0]
+    for call in (client.plug(vm("e"), generation=2**63), client.unplug("d", generation=2**63)):
+        with pytest.raises(InvalidArgument) as caught:
+            await call
+        assert caught.value.field == "generation"
+
+
+async def test_the_ports_of_a_request(client: AsyncClient) -> None:
+    await client.plug_all([vm("b"), vm("c"), vm("a")], request_id="r1")
+    await client.plug(vm("d"), request_id="r2")
+    found = await client.request("r1")
+    assert found.port.spec.port_id == "b" == found.request.port_id
+    assert [port.spec.port_id for port in found.ports] == ["a", "b", "c"]
+    await client.unplug("b")
+    found = await client.request("r1")
+    assert not found.HasField("port") and [port.spec.port_id for port in found.ports] == ["a", "c"]
 
 
 async def test_reserved_calls_are_refused(client: AsyncClient) -> None:
@@ -201,8 +274,6 @@ async def test_reserved_calls_are_refused(client: AsyncClient) -> None:
         for call in (
             stub.UpdatePort(port_pb2.UpdatePortRequest()),
             stub.ActivatePort(port_pb2.ActivatePortRequest()),
-            stub.VerifyPort(port_pb2.VerifyPortRequest()),
-            stub.WatchPorts(port_pb2.WatchPortsRequest()),
         ):
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
             assert "reserved and not built yet" in await call.details()

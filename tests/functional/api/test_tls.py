@@ -57,10 +57,11 @@ class Authority:
 
 @pytest.fixture
 def files(rundir: Path) -> Path:
-    """Certificates of the agent and of `nova`, signed by `ca`; and of `mallory`, signed by another."""
+    """Certificates of the agent, of `nova` and of `operator`, signed by `ca`; and of `mallory`, signed by another."""
     authority = Authority(rundir, "ca")
     authority.issue("agent")
     authority.issue("nova")
+    authority.issue("operator")
     Authority(rundir, "other").issue("mallory")
     return rundir
 
@@ -70,7 +71,8 @@ def tls(files: Path, name: str) -> Tls:
 
 
 async def test_the_principal_is_the_common_name(engine: MemoryEngine, files: Path) -> None:
-    server = ApiServer(engine, settings(files / "api.sock", listen="localhost:0", tls=files))
+    admins = frozenset({"operator"})
+    server = ApiServer(engine, settings(files / "api.sock", listen="localhost:0", tls=files, admin_names=admins))
     await server.start()
     target = f"localhost:{server.tcp_port}"
     web = PortSpec(port_id="web", network_id="blue", vm=VmConsumer())
@@ -78,13 +80,15 @@ async def test_the_principal_is_the_common_name(engine: MemoryEngine, files: Pat
         await engine.apply_network_for_tests("blue")
         async with AsyncClient(target, tls=tls(files, "nova"), timeout_s=10) as client:
             assert (await client.plug(web)).principal == "tls:nova"
-        assert not engine.plugs[0].admin
+        async with AsyncClient(target, tls=tls(files, "operator"), timeout_s=10) as client:
+            assert (await client.plug(web)).principal == "tls:operator"
+        assert [plug.admin for plug in engine.plugs] == [False, True]
         async with AsyncClient(target, tls=tls(files, "mallory"), timeout_s=10) as client:
             with pytest.raises(Unavailable):
                 await client.plug(web)
         async with AsyncClient(target, timeout_s=10) as client:
             with pytest.raises(Unavailable):
                 await client.plug(web)
-        assert len(engine.plugs) == 1
+        assert len(engine.plugs) == 2
     finally:
         await server.stop(0)

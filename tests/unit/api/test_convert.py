@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from ofctl.api import enums
 from ofctl.api.convert import network_from_proto, network_to_proto, port_to_proto, spec_from_proto, spec_to_proto
+from ofctl.api.convert_host import audit_to_proto
 from ofctl.errors import InvalidField
+from ofctl.model.audit import AuditReport, Finding, FindingKind
 from ofctl.model.confirmation import Level
 from ofctl.model.ids import DeviceName, HostId, MacAddress, NetworkId, PhysicalNetwork, PortId
 from ofctl.model.network import Network, NetworkType, Subnet
 from ofctl.model.port import NamespaceConsumer, PortSpec, Recovery, Route, VifType, VmConsumer
-from ofctl.v1 import confirmation_pb2, network_pb2, port_pb2, vif_pb2
+from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, vif_pb2
 from tests.functional.api.memory import plugged
 
 HOST = HostId("host-1")
@@ -105,7 +107,10 @@ def test_a_plugged_port_tells_its_spec_and_evidence(spec: PortSpec, level: Level
     message = port_to_proto(plugged(spec, level=level, request_id="r1"))
     admitted = spec_from_proto(message.spec, host_id=HOST)
     assert (admitted.port_id, admitted.consumer, admitted.labels) == (spec.port_id, spec.consumer, spec.labels)
-    assert message.confirmation.level == enums.LEVELS[level] and message.confirmation.flow_digest == "ab" * 32
+    assert message.confirmation.level == enums.LEVELS[min(level, Level.PIPELINE)]
+    assert message.confirmation.flow_digest == "ab" * 32
+    assert [frame.seen for frame in message.confirmation.probe_frames] == ["at port 7"] * (level >= Level.PIPELINE)
+    assert bool(message.confirmation.level_note) == (level is Level.PROBE)
     details = message.vif_details
     assert details.WhichOneof("kind") == spec.vif_type.value
     assert getattr(details, spec.vif_type.value).device_name == details.device_name
@@ -125,6 +130,17 @@ def test_defaults() -> None:
     assert network == Network(network_id=NetworkId("n"), network_type=NetworkType.LOCAL, mtu=1500)
 
 
+def test_a_report_that_is_too_long_is_cut_and_still_counts_all() -> None:
+    lost = Finding(kind=FindingKind.FLOW_MISSING, subject="x" * 300, port_id=PortId("web"))
+    mended = Finding(kind=FindingKind.DEVICE_DIFFERS, subject="tap1", repaired=True)
+    foreign = Finding(kind=FindingKind.ROW_FOREIGN, subject="eth9")
+    findings = (foreign, mended, *(lost for _ in range(10_000)))
+    message = audit_to_proto(AuditReport(ports=1, devices=1, rows=1, flows=1, groups=1, findings=findings))
+    assert (message.finding_count, message.left_count) == (10_002, 10_000)
+    assert 1_000 < len(message.findings) < 10_000 and message.ByteSize() < 2**21 + 2**15
+    assert message.findings[1].repaired and message.findings[2].port_id == "web"
+
+
 @pytest.mark.parametrize(
     ("pairs", "values"),
     [
@@ -136,6 +152,8 @@ def test_defaults() -> None:
         (enums.RECOVERIES, port_pb2.Recovery.values()),
         (enums.VIF_TYPES, vif_pb2.VifType.values()),
         (enums.DATAPATH_TYPES, vif_pb2.DatapathType.values()),
+        (enums.EVENT_TYPES, port_pb2.WatchPortsResponse.EventType.values()),
+        (enums.FINDING_KINDS, host_pb2.FindingKind.values()),
     ],
 )
 def test_the_enumerations_have_the_same_members(pairs: enums.Pairs[Any, Any], values: list[int]) -> None:

@@ -114,6 +114,7 @@ def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("grpc", "listen", "127.0.0.1:70000", "HOST:PORT"),
         ("grpc", "listen", "0.0.0.0:7000", "tls_cert"),
         ("grpc", "tls_cert", "/nonexistent.pem", "cannot be read"),
+        ("grpc", "admin_names", "operator", "needs TLS"),
         ("database", "connection", "file", "unix:/PATH"),
     ],
 )
