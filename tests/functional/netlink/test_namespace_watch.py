@@ -335,6 +335,24 @@ async def test_no_descriptor_is_left_to_look_with(watcher: Watcher, mounted: boo
         await watcher.expect("/run/red", False, True)
 
 
+async def test_no_descriptor_is_left_to_hear_of_an_end(watcher: Watcher) -> None:
+    """The link changes to another process of the same namespace, which needs no look but another pidfd."""
+    with process("unshare", "--net") as first:
+        os.symlink(f"/proc/{first}/ns/net", "/run/red")
+        watcher.add(f"/proc/{first}/ns/net")
+        watcher.add("/run/red")
+        await watcher.expect("/run/red", True)
+        with process("nsenter", f"--net=/proc/{first}/ns/net") as second:
+            with no_descriptors():
+                os.symlink(f"/proc/{second}/ns/net", "/run/new")
+                os.rename("/run/new", "/run/red")
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(5):
+                while second not in watcher.watch._processes:
+                    await asyncio.sleep(0.01)
+        await watcher.expect("/run/red", True, False)
+
+
 async def test_what_is_made_while_we_begin_to_listen_is_followed(
     watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
