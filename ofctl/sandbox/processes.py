@@ -21,7 +21,7 @@ class Child:
     """A long-running program started by us; its output goes to `log`.
 
     The kernel kills it when the thread that started it ends (PR_SET_PDEATHSIG, prctl(2), by way of setpriv(1)), so
-    start it from the main thread.
+    start it from the main thread. A parent that is killed in the millisecond until setpriv has done that leaves it.
     """
 
     def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:

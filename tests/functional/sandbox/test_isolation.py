@@ -94,7 +94,9 @@ def test_a_closed_tun_is_named_with_its_cure(program: str) -> None:
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     starter = (
         "import sys, time; from pathlib import Path; from ofctl.sandbox.processes import Child\n"
-        "child = Child(['sleep', '30'], log=Path(sys.argv[1])); print(child.pid, flush=True); time.sleep(60)"
+        "child = Child(['sleep', '30'], log=Path(sys.argv[1]))\n"
+        "while Path(f'/proc/{child.pid}/comm').read_text() != 'sleep\\n': time.sleep(0.001)\n"
+        "print(child.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", starter, str(tmp_path / "log")], stdout=subprocess.PIPE)
     assert parent.stdout is not None
