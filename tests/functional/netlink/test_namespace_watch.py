@@ -348,7 +348,7 @@ async def test_no_descriptor_is_left_to_hear_of_an_end(watcher: Watcher) -> None
                 os.rename("/run/new", "/run/red")
                 await asyncio.sleep(0.05)
             async with asyncio.timeout(5):
-                while second not in watcher.watch._processes:
+                while second not in watcher.watch._processes:  # noqa: ASYNC110 - nothing tells of it
                     await asyncio.sleep(0.01)
         await watcher.expect("/run/red", True, False)
 
