@@ -10,6 +10,7 @@ from typing import Any
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.contract import PlugRequest, UnplugRequest
+from ofctl.engine.fences import Fences
 from ofctl.engine.inventory import Inventory, Key
 from ofctl.engine.networks import Networks
 from ofctl.engine.operation import Operation, forward_deadline
@@ -47,6 +48,7 @@ class HostEngine:
         self.inventory = inventory
         self.clock = clock
         self.book = PortBook(chassis, inventory, clock)
+        self.fences = Fences(limit=store.request_limit, keeps=inventory.__contains__)
         self._closing = False
         self._networks = Networks(chassis, store, inventory, clock)
         self.on_left: Callable[[Operation], None] = lambda _: None
@@ -79,7 +81,7 @@ class HostEngine:
 
     def operation(self, members: tuple[PortWork, ...], stage: Stage, **settings: Any) -> Operation:
         """Return an operation on this host, not begun."""
-        return Operation(self.chassis, self.store, self.clock, members, stage, **settings)
+        return Operation(self.chassis, self.store, self.clock, self.fences, members, stage, **settings)
 
     def begin(self, operation: Operation) -> None:
         """Let an operation walk, and take its result when it is over."""
@@ -121,23 +123,34 @@ class HostEngine:
                 f"level {request.level.name} is not built yet; the host can show READBACK", reason="LEVEL"
             )
         self._check_distinct(request.specs)
+        keys = [(spec.port_id, spec.host_id) for spec in request.specs]
+        self.fences.check(keys, request.generation)
         if request.validate_only:
             return self._validated(request)
         self.chassis.check_ready()
         while True:
+            # Again: something newer may have come while this waited for what was in its way.
+            self.fences.check(keys, request.generation)
             operation = self._present_operation(request)
             if operation is None:
                 operation = self._new_operation(request)
+                self.fences.advance(keys, request.generation)
                 self.begin(operation)
             elif not self._joins(operation, request):
                 await operation.wait_finished(forward_deadline(request.deadline))
                 continue
             else:
+                self.fences.advance(keys, request.generation)
                 operation.join(self._record(request), request.deadline)
                 self.book.enter(operation)
             await operation.wait_confirmed(request.deadline)
-            if operation.level >= request.level:
-                return tuple(self.book.port((spec.port_id, spec.host_id)) for spec in request.specs)
+            if operation.level >= request.level and self._remembers(keys, request.generation):
+                return tuple(map(self.book.port, keys))
+
+    def _remembers(self, keys: list[Key], generation: int) -> bool:
+        """Tell whether the generation is durable: a request may have joined when the evidence was being written."""
+        present = [binding for key in keys if (binding := self.book.durable(key)) is not None]
+        return all(binding.generation >= generation for binding in present)
 
     def _check_distinct(self, specs: tuple[PortSpec, ...]) -> None:
         if not specs:
@@ -184,8 +197,9 @@ class HostEngine:
         earlier = self.book.operation_of(request.request_id)
         keys = {(spec.port_id, spec.host_id) for spec in request.specs}
         record = self.book.earlier_request(request.request_id)
+        ports = {port_id for port_id, _ in keys}
         if (earlier is not None and {member.key for member in earlier.members} != keys) or (
-            record is not None and record.port_id not in {port_id for port_id, _ in keys}
+            record is not None and (record.port_ids or ports) | {record.port_id} != ports
         ):
             raise InvalidField("request_id", f"{request.request_id!r} was used for another port; make a new one")
         self._check_not_superseded(record, keys)
@@ -236,6 +250,7 @@ class HostEngine:
         return RequestRecord(
             request_id=request.request_id,
             port_id=request.specs[0].port_id,
+            port_ids=frozenset(spec.port_id for spec in request.specs),
             host_id=self.host_id,
             outcome=Outcome.IN_PROGRESS,
             at_ms=self.clock.wall_ms(),
@@ -269,20 +284,32 @@ class HostEngine:
         """See `PlugEngine.unplug`."""
         key = (request.port_id, request.host_id)
         if key not in self.inventory:
+            await self._fence_off(key, request)
             raise NotFound(f"there is no port {request.port_id!r} on host {request.host_id!r}", subject=request.port_id)
         self._check_principal(self.book.principal(key), request.principal, admin=request.admin)
+        self.fences.check([key], request.generation)
         self.chassis.check_ready()
         await self._check_released(key, request)
+        self.fences.advance([key], request.generation)
         while (operation := self.book.operation_on(key)) is not None:
             operation.abort(Aborted(f"an UnplugPort overtook the plug of port {request.port_id!r}"))
             await operation.wait_finished(request.deadline)
             await asyncio.sleep(0)
+            self.fences.check([key], request.generation)
         present = self.book.durable(key)
         if present is None:
+            await self._fence_off(key, request)
             return
         removal = self.operation((self.work_on(present, existed=False),), Stage.REVOCATION)
         self.begin(removal)
         await removal.wait_finished(request.deadline)
+
+    async def _fence_off(self, key: Key, request: UnplugRequest) -> None:
+        """Make durable that an older plug of a port that is not there comes too late."""
+        if request.generation and key[1] == self.host_id:
+            self.fences.advance([key], request.generation)
+            at_ms = self.clock.wall_ms()
+            await self.store.put_fence(key, request.generation, at_ms=at_ms, deadline=request.deadline)
 
     async def _check_released(self, key: Key, request: UnplugRequest) -> None:
         """Refuse to pull the TAP out from under a running guest."""

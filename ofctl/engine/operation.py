@@ -17,6 +17,7 @@ from typing import Any
 
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
+from ofctl.engine.fences import Fences
 from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, next_stage
 from ofctl.errors import Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
 from ofctl.log import bound, fields
@@ -46,6 +47,7 @@ class Operation:
     chassis: Chassis
     store: IntentStore
     clock: Clock
+    fences: Fences
     members: tuple[PortWork, ...]
     stage: Stage
     level: Level = Level.DATAPATH
@@ -245,9 +247,10 @@ class Operation:
         new = self.created
         if not new:
             return
-        bindings = await self.store.add_bindings(
-            [member.draft for member in new if member.draft is not None], self.records[0], deadline=deadline
-        )
+        drafts = [
+            replace(member.draft, generation=self.fences.seen(member.key)) for member in new if member.draft is not None
+        ]
+        bindings = await self.store.add_bindings(drafts, self.records[0], deadline=deadline)
         for member, binding in zip(new, bindings, strict=True):
             member.binding = binding
 
@@ -275,7 +278,7 @@ class Operation:
             binding = member.present
             if binding.state is not PortState.ACTIVE:
                 binding = binding.in_state(PortState.ACTIVE, "", at_ms=now_ms)
-            member.binding = replace(binding, confirmation=confirmation)
+            member.binding = replace(binding, confirmation=confirmation, generation=self.fences.seen(member.key))
         self._close_records(Outcome.CONFIRMED, now_ms)
         await self.store.update_bindings([member.present for member in self.members], self._first, deadline=deadline)
         await self._write_joined(deadline)
@@ -300,7 +303,8 @@ class Operation:
     async def _revoke_intent(self, deadline: float) -> None:
         now_ms = self.clock.wall_ms()
         for member in self.members:
-            member.binding = member.present.in_state(PortState.REMOVING, "UNPLUGGED", at_ms=now_ms)
+            binding = replace(member.present, generation=self.fences.seen(member.key))
+            member.binding = binding.in_state(PortState.REMOVING, "UNPLUGGED", at_ms=now_ms)
         await self.store.update_bindings([member.present for member in self.members], None, deadline=deadline)
 
     async def _withdraw_flows(self, deadline: float) -> None:
@@ -313,10 +317,13 @@ class Operation:
         await self._each_created(self.chassis.remove_device, deadline)
 
     async def _forget(self, deadline: float) -> None:
-        keys = [member.key for member in self.created]
-        if keys:
-            self._close_records(Outcome.ABSENT, self.clock.wall_ms())
-            await self.store.remove_bindings(keys, self._first, deadline=deadline)
+        generations = {member.key: self.fences.seen(member.key) for member in self.created}
+        if generations:
+            now_ms = self.clock.wall_ms()
+            self._close_records(Outcome.ABSENT, now_ms)
+            await self.store.remove_bindings(
+                list(generations), self._first, generations=generations, at_ms=now_ms, deadline=deadline
+            )
             await self._write_joined(deadline)
 
     async def _each(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:

@@ -125,6 +125,7 @@ class Host:
         for network in intents.networks:
             self.inventory.put_network(network)
         engine.book.adopt(intents.bindings, intents.requests)
+        engine.fences.adopt(intents.bindings, intents.fences)
         wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
         await self._remove_leftovers(intents.bindings, deadline)
         self._namespaces = NamespaceWatch()

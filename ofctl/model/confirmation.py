@@ -85,9 +85,12 @@ class RequestRecord:
 
     request_id: RequestId
     port_id: PortId
+    """The first of its ports."""
     host_id: HostId
     outcome: Outcome
     reason: str = ""
     """UPPER_SNAKE reason of the error, empty if confirmed."""
     message: str = ""
     at_ms: int
+    port_ids: frozenset[PortId] = frozenset()
+    """All its ports; empty in a record that was written before schema 1.1.0."""

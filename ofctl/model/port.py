@@ -195,6 +195,8 @@ class Binding:
     principal: str = ""
     """Who plugged: `uid:N` from the unix socket's peer credentials, or the TLS common name."""
     revision: int = 1
+    generation: int = 0
+    """The greatest generation that a plug or unplug of this port had; 0: none had one."""
     confirmation: Confirmation | None = field(default=None, compare=False)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError, Refused
@@ -120,7 +120,15 @@ class AddBindings(IntentOperation[tuple[Binding, ...]]):
                 continue
             columns = {**binding_columns(binding), "network": reference(identity(network))}
             operations.append(insert("Binding", columns, name=row_name("binding", binding.port_id)))
+            operations += self._take_fence(view, binding)
         return operations + view.put_request(self.request)
+
+    @staticmethod
+    def _take_fence(view: IntentView, binding: Binding) -> list[Json]:
+        fence = view.fences.get(binding.port_id)
+        if fence is None or column(fence, "generation") > binding.generation:
+            return []
+        return view.drop_fence(binding.port_id)
 
     def _same(self, present: Binding, wanted: Binding) -> Binding:
         same = (present.spec, present.device, present.request_id) == (wanted.spec, wanted.device, wanted.request_id)
@@ -172,23 +180,54 @@ class UpdateBindings(IntentOperation[None]):
 
 
 class RemoveBindings(IntentOperation[tuple[tuple[NetworkId, BindingNumbers], ...]]):
-    """None of the bindings. Returns the numbers that are free now."""
+    """None of the bindings, and a fence for each that had a generation. Returns the numbers that are free now."""
 
     def __init__(
-        self, ports: Sequence[PortId], request: RequestRecord | None, on_settled: Callable[[Any], None]
+        self,
+        generations: Mapping[PortId, int],
+        request: RequestRecord | None,
+        on_settled: Callable[[Any], None],
+        *,
+        at_ms: int,
     ) -> None:
-        super().__init__(*keys_of(ports, request), on_settled=on_settled)
-        self.ports = tuple(ports)
+        super().__init__(*keys_of(generations, request), on_settled=on_settled)
+        self.generations = generations
         self.request = request
+        self.at_ms = at_ms
         self._freed: list[tuple[NetworkId, BindingNumbers]] = []
 
     def build(self, view: IntentView) -> list[Json]:
-        rows = [view.bindings[port] for port in self.ports if port in view.bindings]
-        self._freed = [(NetworkId(column(row, "network_id")), view.binding(row).numbers) for row in rows]
-        return [delete("Binding", identity(row)) for row in rows] + view.put_request(self.request)
+        rows = {port: view.bindings[port] for port in self.generations if port in view.bindings}
+        self._freed = [(NetworkId(column(row, "network_id")), view.binding(row).numbers) for row in rows.values()]
+        operations: list[Json] = [delete("Binding", identity(row)) for row in rows.values()]
+        stored = {port: column(row, "generation") for port, row in rows.items()}
+        fences = {port: max(least, stored.get(port, 0)) for port, least in self.generations.items()}
+        fences = {port: generation for port, generation in fences.items() if generation}
+        return operations + view.put_fences(fences, at_ms=self.at_ms) + view.put_request(self.request)
 
     def result(self, view: IntentView, marker: int) -> tuple[tuple[NetworkId, BindingNumbers], ...]:  # noqa: ARG002
         return tuple(self._freed)
+
+
+class PutFence(IntentOperation[None]):
+    """The generation of a port at least this, in its binding or, if it is gone, in its fence."""
+
+    def __init__(self, port_id: PortId, generation: int, *, at_ms: int) -> None:
+        super().__init__(f"port:{port_id}")
+        self.port_id = port_id
+        self.generation = generation
+        self.at_ms = at_ms
+
+    def build(self, view: IntentView) -> list[Json]:
+        row = view.bindings.get(self.port_id)
+        if row is None:
+            return view.put_fences({self.port_id: self.generation}, at_ms=self.at_ms)
+        if column(row, "generation") >= self.generation:
+            return []
+        return [update("Binding", identity(row), {"generation": self.generation})]
+
+    def result(self, view: IntentView, marker: int) -> None:  # noqa: ARG002
+        return None
 
 
 class PutRequest(IntentOperation[None]):

@@ -127,6 +127,7 @@ def binding_columns(binding: Binding) -> Json:
         "request_id": binding.request_id,
         "principal": binding.principal,
         "revision": binding.revision,
+        "generation": binding.generation,
     }
 
 
@@ -214,6 +215,7 @@ def binding_of(row: Any, confirmation: Confirmation | None) -> Binding:
         request_id=RequestId(column(row, "request_id")),
         principal=column(row, "principal"),
         revision=column(row, "revision"),
+        generation=column(row, "generation"),
         confirmation=confirmation,
     )
 
@@ -261,6 +263,7 @@ def request_columns(record: RequestRecord) -> Json:
         "request_id": record.request_id,
         "host_id": record.host_id,
         "port_id": record.port_id,
+        "port_ids": ovs_set(sorted(record.port_ids)),
         "outcome": record.outcome.value,
         "reason": record.reason,
         "message": record.message,
@@ -278,4 +281,5 @@ def request_of(row: Any) -> RequestRecord:
         reason=column(row, "reason"),
         message=column(row, "message"),
         at_ms=column(row, "at_ms"),
+        port_ids=frozenset(map(PortId, column(row, "port_ids"))),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from ofctl.errors import NotFound
 from ofctl.model.confirmation import RequestRecord
-from ofctl.model.ids import HostId, NetworkId
+from ofctl.model.ids import HostId, NetworkId, PortId
 from ofctl.model.network import NumberedNetwork
 from ofctl.model.port import Binding
 from ofctl.ovsdb.intent_rows import binding_of, confirmation_of, network_of, request_columns, request_of
@@ -26,6 +27,8 @@ class Intents:
     networks: tuple[NumberedNetwork, ...]
     bindings: tuple[Binding, ...]
     requests: tuple[RequestRecord, ...]
+    fences: Mapping[tuple[PortId, HostId], int] = field(default_factory=dict)
+    """The greatest generation seen for ports that are gone; that of a port that is there is in its binding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class NetworkStored:
     stored: NumberedNetwork | None
 
 
+OF_ONE_HOST = ("Host", "Binding", "Confirmation", "Request", "Fence")
+
+
 class IntentView(View):
     """Networks of all hosts; bindings and requests of one."""
 
@@ -55,12 +61,14 @@ class IntentView(View):
         self.bindings: dict[str, Any] = {}
         self.requests: dict[str, Any] = {}
         """In the order in which they came."""
+        self.fences: dict[str, Any] = {}
+        """Of ports that are gone, in the order in which they went."""
         self._refilled = False
         self._touched_networks: set[str] = set()
 
     def conditions(self) -> dict[str, list[Any]]:
         """Fetch what is this host's: in a cluster the database holds that of many."""
-        return {table: [["host_id", "==", self.host_id]] for table in ("Host", "Binding", "Confirmation", "Request")}
+        return {table: [["host_id", "==", self.host_id]] for table in OF_ONE_HOST}
 
     def row_changed(self, event: str, row: Any, old: Any) -> None:  # noqa: ARG002
         match row._table.name:
@@ -71,15 +79,18 @@ class IntentView(View):
                 _index(self.bindings, column(row, "port_id"), event, row)
             case "Request":
                 _index(self.requests, column(row, "request_id"), event, row)
+            case "Fence":
+                _index(self.fences, column(row, "port_id"), event, row)
 
     def refill(self) -> None:
-        for index in (self.networks, self.bindings, self.requests):
+        for index in (self.networks, self.bindings, self.requests, self.fences):
             index.clear()
         for table in ("Network", "Binding"):
             for row in self.tables[table].rows.values():
                 self.row_changed("create", row, None)
-        for row in sorted(self.tables["Request"].rows.values(), key=lambda row: int(column(row, "at_ms"))):
-            self.row_changed("create", row, None)
+        for table in ("Request", "Fence"):
+            for row in sorted(self.tables[table].rows.values(), key=lambda row: int(column(row, "at_ms"))):
+                self.row_changed("create", row, None)
         self._refilled = True
 
     def take_events(self) -> list[object]:
@@ -104,6 +115,7 @@ class IntentView(View):
             networks=tuple(network_of(row) for _, row in sorted(self.networks.items())),
             bindings=tuple(self.binding(row) for _, row in sorted(self.bindings.items())),
             requests=tuple(request_of(row) for row in self.requests.values()),
+            fences={(PortId(port), self.host_id): column(row, "generation") for port, row in self.fences.items()},
         )
 
     def binding(self, row: Any) -> Binding:
@@ -129,12 +141,29 @@ class IntentView(View):
         if present is not None:
             del columns["request_id"], columns["host_id"]
             return [update("Request", identity(present), columns)]
-        surplus = len(self.requests) + 1 - self.request_limit
-        oldest = [row for _, row in zip(range(surplus), self.requests.values(), strict=False)] if surplus > 0 else []
         return [
             insert("Request", columns, name=row_name("request", record.request_id)),
-            *(delete("Request", identity(row)) for row in oldest),
+            *_drop_oldest("Request", self.requests, arriving=1, limit=self.request_limit),
         ]
+
+    def put_fences(self, generations: Mapping[PortId, int], *, at_ms: int) -> list[Json]:
+        """Return the operations that remember the generations of ports that are gone, and drop the oldest."""
+        operations: list[Json] = []
+        arriving = 0
+        for port_id, generation in generations.items():
+            present = self.fences.get(port_id)
+            if present is None:
+                arriving += 1
+                columns = {"port_id": port_id, "host_id": self.host_id, "generation": generation, "at_ms": at_ms}
+                operations.append(insert("Fence", columns, name=row_name("fence", port_id)))
+            elif column(present, "generation") < generation:
+                operations.append(update("Fence", identity(present), {"generation": generation, "at_ms": at_ms}))
+        return operations + _drop_oldest("Fence", self.fences, arriving=arriving, limit=self.request_limit)
+
+    def drop_fence(self, port_id: PortId) -> list[Json]:
+        """Return the operations that take the fence of a port away, since its binding has the generation now."""
+        present = self.fences.get(port_id)
+        return [] if present is None else [delete("Fence", identity(present))]
 
     def host(self) -> Any:
         """Return this host's row, or None."""
@@ -146,6 +175,11 @@ def load_schema() -> Json:
     schema = json.loads((resources.files("ofctl.ovsdb") / "ofctl.ovsschema").read_text("utf-8"))
     assert isinstance(schema, dict)
     return schema
+
+
+def _drop_oldest(table: str, rows: dict[str, Any], *, arriving: int, limit: int) -> list[Json]:
+    surplus = len(rows) + arriving - limit if arriving else 0
+    return [delete(table, identity(row)) for _, row in zip(range(surplus), rows.values(), strict=False)]
 
 
 def _index(index: dict[str, Any], key: str, event: str, row: Any) -> None:

@@ -22,6 +22,7 @@ from ofctl.ovsdb.intent_operations import (
     AddBindings,
     DeleteNetwork,
     NumberTaken,
+    PutFence,
     PutNetwork,
     PutRequest,
     RegisterHost,
@@ -49,6 +50,7 @@ class NewBinding:
     principal: str
     state_since_ms: int
     activation: Activation = Activation.ACTIVE
+    generation: int = 0
 
 
 class IntentStore:
@@ -62,6 +64,8 @@ class IntentStore:
     def __init__(self, connection: str, *, host_id: HostId, request_limit: int = DEFAULT_REQUEST_LIMIT) -> None:
         """`connection` is an active OVSDB connection method, or several with commas for a cluster (ovsdb(7))."""
         self.host_id = host_id
+        self.request_limit = request_limit
+        """How many outcomes of requests, and as many fences of ports that are gone, are kept."""
         self.generation = 0
         """How often an agent of this host has opened the store with the right to write."""
         self._connection = OvsdbConnection(
@@ -187,6 +191,7 @@ class IntentStore:
             state_since_ms=new.state_since_ms,
             request_id=new.request_id,
             principal=new.principal,
+            generation=new.generation,
         )
 
     def _added(self, promised: set[Place], outcome: object) -> None:
@@ -208,17 +213,34 @@ class IntentStore:
         await self._connection.run(UpdateBindings(bindings, request), deadline=deadline)
 
     async def remove_bindings(
-        self, keys: Sequence[tuple[PortId, HostId]], request: RequestRecord | None, *, deadline: float
+        self,
+        keys: Sequence[tuple[PortId, HostId]],
+        request: RequestRecord | None,
+        *,
+        deadline: float,
+        generations: Mapping[tuple[PortId, HostId], int] = MappingProxyType({}),
+        at_ms: int = 0,
     ) -> None:
-        """Remove bindings; idempotent. Their numbers are free once the removal is durable."""
+        """Remove bindings; idempotent. Their numbers are free once the removal is durable.
+
+        A port whose binding had a generation, or that has one in `generations`, leaves the greater of the two as its
+        fence, of wall clock `at_ms`. The oldest fences beyond the limit go: as many ports with a generation must
+        have gone since, and a request as old as that would be let in again.
+        """
         for _, host_id in keys:
             self._check_host(host_id)
-        operation = RemoveBindings([port_id for port_id, _ in keys], request, self._removed)
+        least = {port_id: generations.get((port_id, host_id), 0) for port_id, host_id in keys}
+        operation = RemoveBindings(least, request, self._removed, at_ms=at_ms)
         await self._connection.run(operation, deadline=deadline)
 
     def _removed(self, outcome: object) -> None:
         if isinstance(outcome, tuple):
             self._release(set(outcome))
+
+    async def put_fence(self, key: tuple[PortId, HostId], generation: int, *, at_ms: int, deadline: float) -> None:
+        """Make durable that a request with this generation was seen for a port, there or not; never goes back."""
+        self._check_host(key[1])
+        await self._connection.run(PutFence(key[0], generation, at_ms=at_ms), deadline=deadline)
 
     async def put_request(self, record: RequestRecord, *, deadline: float) -> None:
         """Write the outcome of a request; the oldest records beyond the limit go."""
