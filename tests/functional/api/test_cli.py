@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from ofctl import errors
-from ofctl.client import AsyncClient
+from ofctl.client import AsyncClient, PortSpec, VmConsumer
 from ofctl.engine.contract import PlugRequest
+from ofctl.model.audit import Finding, FindingKind
+from ofctl.model.ids import PortId
 from tests.functional.api.memory import MemoryEngine
 
 
@@ -31,9 +35,9 @@ class Done(NamedTuple):
 Ofctl = Callable[..., Awaitable[Done]]
 
 
-async def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
-    """Run `ofctl` with `arguments`."""
-    child = await asyncio.create_subprocess_exec(
+async def start(*arguments: str, environment: dict[str, str] | None = None) -> asyncio.subprocess.Process:
+    """Start `ofctl` with `arguments`."""
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "from ofctl.cli.main import main; main()",
@@ -42,6 +46,11 @@ async def run(*arguments: str, environment: dict[str, str] | None = None) -> Don
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environment or {})},
     )
+
+
+async def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
+    """Run `ofctl` with `arguments` until it ends."""
+    child = await start(*arguments, environment=environment)
     output, complaint = await asyncio.wait_for(child.communicate(), 30)
     assert child.returncode is not None
     return Done(child.returncode, output.decode(), complaint.decode())
@@ -123,11 +132,80 @@ async def test_show_a_port_and_a_request(ofctl: Ofctl) -> None:
     assert (await ofctl("port", "show", "web")).status == 4
 
 
+async def test_the_ports_of_a_request_are_shown(ofctl: Ofctl, client: AsyncClient) -> None:
+    specs = [PortSpec(port_id=name, network_id="blue", vm=VmConsumer()) for name in ("b", "a")]
+    await client.plug_all(specs, request_id="r1")
+    done = await ofctl("port", "show", "--request", "r1")
+    assert done.status == 0 and re.findall(r"^port +(\w+) on host", done.output, re.MULTILINE) == ["b", "a", "b"]
+
+
+async def test_verify_shows_the_frames(ofctl: Ofctl, client: AsyncClient, engine: MemoryEngine) -> None:
+    await client.plug(PortSpec(port_id="web", network_id="blue", vm=VmConsumer()))
+    done = await ofctl("port", "verify", "web", "--level", "probe")
+    assert done.status == 0 and "pipeline (a guest holds the TAP open), 2" in done.output
+    assert re.search(r"^frames +ARP request from the guest: at port 7, as expected$", done.output, re.MULTILINE)
+    done = await ofctl("port", "verify", "web", "-o", "json")
+    assert done.json["confirmation"]["ofport"] == 9 and done.json["confirmation"]["probe_frames"] == []
+    assert [level.name for level in engine.verified] == ["PROBE", "DATAPATH"]
+    assert (await ofctl("port", "verify", "nobody")).status == 4
+
+
+async def test_a_generation_is_sent(ofctl: Ofctl, engine: MemoryEngine) -> None:
+    assert (await ofctl("port", "plug", "web", "--network", "blue", "--vm", "--generation", "6")).status == 0
+    assert (await ofctl("port", "unplug", "web", "--generation", "7")).status == 0
+    assert (engine.plugs[0].generation, engine.unplugs[0].generation) == (6, 7)
+
+
+async def test_watch_prints_each_event_at_once_until_it_is_interrupted(
+    client: AsyncClient, engine: MemoryEngine
+) -> None:
+    environment = {"OFCTL_CONNECT": client.target}
+    await client.plug(PortSpec(port_id="web", network_id="blue", vm=VmConsumer()))
+    people = await start("port", "watch", "--network", "blue", environment=environment)
+    program = await start("port", "watch", "-o", "json", environment=environment)
+    assert people.stdout is not None and program.stdout is not None
+    async with asyncio.timeout(20):
+        line = (await people.stdout.readline()).split()
+        assert line[:3] == [b"present", b"web", b"blue"] and line[4:] == [b"active"]
+        assert await people.stdout.readline() == b"synced\n"
+        first = json.loads(await program.stdout.readline())
+        assert first["type"] == "EVENT_TYPE_PRESENT" and first["port"]["spec"]["port_id"] == "web"
+        assert json.loads(await program.stdout.readline())["snapshot"]
+        await client.unplug("web")
+        assert (await people.stdout.readline()).split()[:2] == [b"removed", b"web"]
+        gone = json.loads(await program.stdout.readline())
+        assert (gone["type"], gone["epoch"], gone["revision"]) == ("EVENT_TYPE_REMOVED", engine.log.epoch, "2")
+        for child in (people, program):
+            child.send_signal(signal.SIGINT)
+            assert [part.strip() for part in await child.communicate()] == [b"", b""]
+            assert child.returncode == 0
+
+
+async def test_audit_says_by_its_status_whether_something_is_left(ofctl: Ofctl, engine: MemoryEngine) -> None:
+    done = await ofctl("audit")
+    assert done.status == 0
+    assert done.output == "0 ports, 2 devices, 3 rows, 40 flows and 5 groups compared: all as intended\n"
+    foreign = Finding(kind=FindingKind.ROW_FOREIGN, subject="eth9")
+    lost = Finding(kind=FindingKind.FLOW_MISSING, subject="classify 100 in_port=7", port_id=PortId("web"))
+    engine.findings = (lost, foreign)
+    done = await ofctl("audit")
+    assert done.status == 11 and done.errors == ""
+    assert done.output.splitlines()[1].split() == ["flow-missing", "web", "classify", "100", "in_port=7"]
+    assert done.output.endswith("2 findings, 1 left\n")
+    done = await ofctl("audit", "--repair", "-o", "json")
+    assert done.status == 0 and [finding["repaired"] for finding in done.json["findings"]] == [True, True]
+    engine.findings = (foreign,)
+    assert (await ofctl("audit")).status == 0
+    assert engine.audits == [False, False, True, False]
+
+
 async def test_show_host(ofctl: Ofctl, engine: MemoryEngine) -> None:
     done = await ofctl("host", "show", "--wait")
     assert done.status == 0 and "br-int" in done.output and "foreign ports: eth9" in done.output
     engine.not_ready = ("the switch is not connected",)
+    engine.counters = (("flows.mended", 3),)
     done = await ofctl("host", "show")
+    assert re.search(r"^count flows.mended +3$", done.output, re.MULTILINE)
     assert done.status == 0 and "the switch is not connected" in done.output
     assert (await ofctl("host", "show", "-o", "json")).json["not_ready"] == ["the switch is not connected"]
 
