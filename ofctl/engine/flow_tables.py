@@ -6,118 +6,39 @@ switch rejects a wave, the guilty edit is taken out and the others go again, so 
 At every connection, and whenever the outcome of a wave is unknown, everything is compared first (`resync`): what
 shall be there against what the switch dumps, and only the difference is sent. The desired side is complete by
 construction: the engine hands over its intents before it lets the channel connect.
+
+What other clients change meanwhile the switch tells (`Switch.watch_foreign`). Then the same comparison is made with
+the channel in use: plugs go on after it. Nobody tells of the switch's configuration, which is read back now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ofctl.apps import CORE_APPS
+from ofctl.engine.mending import Mending
+from ofctl.engine.world_edits import DropNetwork, DropPort, Edit, PortPlace, PutNetwork, PutPort
 from ofctl.errors import DeadlineExceeded, DriverError, OfctlError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
 from ofctl.log import fields
-from ofctl.model.ids import DeviceName, MacAddress, NetworkIndex, OfPort, PhysicalNetwork, PortId, PortIndex
+from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork, PortIndex
 from ofctl.model.network import NumberedNetwork
-from ofctl.model.port import Binding
-from ofctl.openflow.images import GroupImage
 from ofctl.openflow.revalidation import Revalidators
-from ofctl.openflow.switch import Connected, Disconnected, DumpedFlow, Receipt, Switch
-from ofctl.openflow.wire import flow_image, group_image
-from ofctl.pipeline.changes import FlowKey
+from ofctl.openflow.switch import Connected, Disconnected, Receipt, Switch
 from ofctl.pipeline.compiler import Compiler
-from ofctl.pipeline.diff import Observed, Resync, diff_images
-from ofctl.pipeline.flow import Cookie, Flow, FlowSet, Group, GroupId
-from ofctl.pipeline.world import Uplink, World, WorldPort
+from ofctl.pipeline.diff import Resync
+from ofctl.pipeline.flow import FlowSet
+from ofctl.pipeline.world import Uplink, World
+
+__all__ = ["DropNetwork", "DropPort", "FlowTables", "Inspection", "PortPlace", "PutNetwork", "PutPort"]
 
 logger = logging.getLogger(__name__)
 
 RESYNC_RETRY_S = 0.2
-
-
-class Edit(Protocol):
-    """A change of the world that one caller waits for."""
-
-    def applied_to(self, world: World) -> World:
-        """Return the changed world; raises ValueError if the edit contradicts it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortPlace:
-    """All that the pipeline needs of a port, but its ofport: that one is the switch's to give, and to change."""
-
-    port_id: PortId
-    index: PortIndex
-    slot: int
-    network: NetworkIndex
-    mac_address: MacAddress
-    device: DeviceName
-
-    @classmethod
-    def of(cls, binding: Binding, network: NetworkIndex) -> PortPlace:
-        """Return the place of a binding."""
-        return cls(
-            port_id=binding.port_id,
-            index=binding.numbers.index,
-            slot=binding.numbers.slot,
-            network=network,
-            mac_address=binding.mac_address,
-            device=binding.device,
-        )
-
-    def at(self, ofport: OfPort) -> WorldPort:
-        """Return the port as it is when the switch has it under `ofport`."""
-        return WorldPort(
-            port_id=self.port_id,
-            index=self.index,
-            slot=self.slot,
-            network=self.network,
-            mac_address=self.mac_address,
-            ofport=ofport,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PutPort:
-    """Let the switch forward for a port."""
-
-    place: PortPlace
-    ofport: OfPort
-
-    def applied_to(self, world: World) -> World:
-        return world.with_port(self.place.at(self.ofport))
-
-
-@dataclass(frozen=True, slots=True)
-class DropPort:
-    """Let the switch forget a port."""
-
-    index: PortIndex
-
-    def applied_to(self, world: World) -> World:
-        return world.without_port(self.index) if self.index in world.ports else world
-
-
-@dataclass(frozen=True, slots=True)
-class PutNetwork:
-    """Let the switch know a network."""
-
-    network: NumberedNetwork
-
-    def applied_to(self, world: World) -> World:
-        return world.with_network(self.network)
-
-
-@dataclass(frozen=True, slots=True)
-class DropNetwork:
-    """Let the switch forget a network."""
-
-    index: NetworkIndex
-
-    def applied_to(self, world: World) -> World:
-        return world.without_network(self.index) if self.index in world.networks else world
+CONFIG_INTERVAL_S = 5.0
 
 
 @dataclass(slots=True)
@@ -132,6 +53,15 @@ class _Waiting:
             self.answer.exception()
 
 
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found at one look: `difference` is what a repair sends; how many flows and groups the switch had."""
+
+    difference: Resync
+    flows: int
+    groups: int
+
+
 class FlowTables:
     """Owner of the flows of one bridge. Belongs to one event loop."""
 
@@ -143,10 +73,16 @@ class FlowTables:
         uplinks: Mapping[PhysicalNetwork, DeviceName],
         timeout_s: float,
         on_resync: Callable[[bool], None],
+        on_drift: Callable[[Collection[PortIndex]], None] = lambda _: None,
+        on_mended: Callable[[Collection[PortIndex]], None] = lambda _: None,
+        config_interval_s: float = CONFIG_INTERVAL_S,
     ) -> None:
         """`uplinks`: the device on the bridge by physical network. `timeout_s`: for one answer of the switch.
 
-        `on_resync` is called in the loop with True after a resync, and with False when the switch is lost.
+        `on_resync` is called in the loop with True after a resync, and with False when the switch is lost. `on_drift`
+        is called with the ports that something somebody else has changed is about, before it is put right, and
+        `on_mended` with the same when nothing cached forwards by the foreign tables any more. Both with no port if
+        the change is about none. `config_interval_s`: seconds between two looks at the switch's configuration.
         """
         self._switch = switch
         self._revalidators = revalidators
@@ -160,7 +96,19 @@ class FlowTables:
         self._work = asyncio.Event()
         self._resynced = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
+        self._subscriptions: list[Callable[[], None]] = []
+        self._quiet = asyncio.Lock()
+        """Held while the switch is changed, or compared with what it shall have."""
+        self._mending = Mending(
+            switch,
+            revalidators,
+            self._compiler,
+            timeout_s=timeout_s,
+            config_interval_s=config_interval_s,
+            on_drift=on_drift,
+            on_mended=on_mended,
+            wake=self._work.set,
+        )
 
     @property
     def world(self) -> World:
@@ -180,13 +128,18 @@ class FlowTables:
 
     async def start(self) -> None:
         """Connect and resync in the background."""
-        self._unsubscribe = self._switch.subscribe(self._connection_changed)
+        self._subscriptions = [
+            self._switch.subscribe(self._connection_changed),
+            self._switch.watch_foreign(self._mending.foreign_changed),
+        ]
         self._task = asyncio.create_task(self._run(), name="flow-tables")
         await self._switch.start()
 
     async def close(self) -> None:
         """Stop; the flows stay in the switch, which goes on forwarding."""
-        self._unsubscribe()
+        for unsubscribe in self._subscriptions:
+            unsubscribe()
+        self._mending.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -234,6 +187,30 @@ class FlowTables:
         port = self._world.ports[index]
         return self._compiler.compile_shard(port.network, port.shard, self._world)
 
+    async def inspect(self, *, deadline: float) -> Inspection:
+        """Return how the switch differs from what it shall have; no wave is under way meanwhile.
+
+        Raises SwitchUnavailable, DeadlineExceeded.
+        """
+        async with self._exclusively(deadline):
+            found = await self._mending.compared(self._world, deadline)
+        return Inspection(found.resync, found.flows, found.groups)
+
+    async def repair(self, *, deadline: float) -> None:
+        """Return when the switch has what it shall have and nothing else. Raises as `inspect` does."""
+        async with self._exclusively(deadline):
+            await self._mending.mend(self._world)
+
+    @asynccontextmanager
+    async def _exclusively(self, deadline: float) -> AsyncIterator[None]:
+        if not self.resynced:
+            raise self.unavailable()
+        try:
+            async with asyncio.timeout_at(deadline), self._quiet:
+                yield
+        except TimeoutError:
+            raise DeadlineExceeded(f"bridge {self._switch.bridge} was not compared in time") from None
+
     async def settle(self, *, deadline: float) -> None:
         """Return when nothing cached in the datapath forwards by tables of before this call."""
         await self._revalidators.settle(deadline=deadline)
@@ -259,14 +236,19 @@ class FlowTables:
                 self._fail_waiting(self.unavailable())
                 continue
             try:
-                if not self.resynced:
-                    await self._resync()
-                await self._send_wave()
+                async with self._quiet:
+                    await self._turn()
             except OfctlError as error:
                 logger.warning("flow tables are not in sync: %s", error)
                 self._lose()
                 self._fail_waiting(self.unavailable())
                 asyncio.get_running_loop().call_later(RESYNC_RETRY_S, self._work.set)
+
+    async def _turn(self) -> None:
+        if not self.resynced:
+            await self._resync()
+        await self._mending.mend_if_due(self._world)
+        await self._send_wave()
 
     def _fail_waiting(self, error: OfctlError) -> None:
         waiting, self._waiting = self._waiting, []
@@ -276,13 +258,19 @@ class FlowTables:
     async def _send_wave(self) -> None:
         wave, self._waiting = self._waiting, []
         parts = [self._consistent(wave)]
+        mended = False
         while parts:
             part = parts.pop(0)
             try:
                 await self._send(part)
             except SwitchRejected as rejection:
                 # Which change is guilty does not always tell whose it is (ports share flood groups): try by halves.
-                if len(part) == 1:
+                if self._mending.drifted and not mended:
+                    # Not its own fault, perhaps: somebody has taken away the group that it adds to.
+                    await self._mending.mend(self._world)
+                    mended = True
+                    parts.insert(0, part)
+                elif len(part) == 1:
                     part[0].fail(rejection)
                 else:
                     half = len(part) // 2
@@ -335,12 +323,10 @@ class FlowTables:
         """Bring the switch to the desired world, whatever it has; what no one desires is removed and reported."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         generation = self._switch.generation
+        self._mending.forget()
         world = self._with_present_ofports(await self._switch.ports(deadline=deadline))
-        flows, groups = await asyncio.gather(
-            self._switch.dump_flows(deadline=deadline), self._switch.dump_groups(deadline=deadline)
-        )
-        difference = self._difference(world, flows, groups)
-        await self._switch.commit(difference.changes, deadline=deadline)
+        resync = (await self._mending.compared(world, deadline)).resync
+        await self._switch.commit(resync.changes, deadline=deadline)
         if self._switch.generation != generation:
             raise SwitchUnavailable("the switch reconnected during the resync")
         self._world = world
@@ -349,31 +335,14 @@ class FlowTables:
             extra=fields(
                 generation=generation,
                 ports=len(world.ports),
-                changes=len(difference.changes),
-                foreign_flows=len(difference.foreign_flows),
-                foreign_groups=len(difference.foreign_groups),
+                changes=len(resync.changes),
+                foreign_flows=len(resync.foreign_flows),
+                foreign_groups=len(resync.foreign_groups),
             ),
         )
         self._resynced.set()
         self._on_resync(True)
-
-    def _difference(self, world: World, flows: Iterable[DumpedFlow], groups: Iterable[GroupImage]) -> Resync:
-        desired = self._compiler.compile_all(world)
-        flow_images = [(flow, flow_image(flow)) for flow in desired.flows]
-        group_images = [(group, group_image(group)) for group in desired.groups]
-        actual_flows: dict[FlowKey, Observed[object]] = {
-            flow.key: Observed(Cookie(flow.cookie), flow.content) for flow in flows
-        }
-        desired_flows: dict[FlowKey, tuple[Flow, object]] = {
-            image.key: (flow, image.content) for flow, image in flow_images
-        }
-        actual_groups: dict[GroupId, object] = {
-            GroupId(group.group_id): (group.group_type, group.buckets) for group in groups
-        }
-        desired_groups: dict[GroupId, tuple[Group, object]] = {
-            group.group_id: (group, (image.group_type, image.buckets)) for group, image in group_images
-        }
-        return diff_images(actual_flows, desired_flows, actual_groups, desired_groups)
+        self._mending.resynced()
 
     def _with_present_ofports(self, ofports: Mapping[DeviceName, OfPort]) -> World:
         """Return the desired world with the ofports of this connection; a port that has none is left out."""

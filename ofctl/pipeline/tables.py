@@ -180,6 +180,16 @@ def is_guest(value: int) -> bool:
     return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC and value >> COOKIE_KIND_SHIFT & 0xFF == CookieKind.GUEST
 
 
+def cookie_owner(value: int) -> tuple[CookieKind | None, int]:
+    """Return kind and index of a cookie of ofctl's, of any layout version; no kind for somebody else's."""
+    if value >> COOKIE_MAGIC_SHIFT != COOKIE_MAGIC:
+        return None, 0
+    try:
+        return CookieKind(value >> COOKIE_KIND_SHIFT & 0xFF), value & (1 << COOKIE_KIND_SHIFT) - 1
+    except ValueError:
+        return None, 0
+
+
 def is_learned(value: int) -> bool:
     """Tell whether a cookie is that of flows that the switch learned for ofctl, of any layout version."""
     return is_ours(value) and value >> COOKIE_KIND_SHIFT & 0xFF == CookieKind.LEARNED

@@ -1,0 +1,94 @@
+"""The changes of the world that a caller can ask for, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ofctl.model.ids import DeviceName, MacAddress, NetworkIndex, OfPort, PortId, PortIndex
+from ofctl.model.network import NumberedNetwork
+from ofctl.model.port import Binding
+from ofctl.pipeline.world import World, WorldPort
+
+
+class Edit(Protocol):
+    """A change of the world that one caller waits for."""
+
+    def applied_to(self, world: World) -> World:
+        """Return the changed world; raises ValueError if the edit contradicts it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPlace:
+    """All that the pipeline needs of a port, but its ofport: that one is the switch's to give, and to change."""
+
+    port_id: PortId
+    index: PortIndex
+    slot: int
+    network: NetworkIndex
+    mac_address: MacAddress
+    device: DeviceName
+
+    @classmethod
+    def of(cls, binding: Binding, network: NetworkIndex) -> PortPlace:
+        """Return the place of a binding."""
+        return cls(
+            port_id=binding.port_id,
+            index=binding.numbers.index,
+            slot=binding.numbers.slot,
+            network=network,
+            mac_address=binding.mac_address,
+            device=binding.device,
+        )
+
+    def at(self, ofport: OfPort) -> WorldPort:
+        """Return the port as it is when the switch has it under `ofport`."""
+        return WorldPort(
+            port_id=self.port_id,
+            index=self.index,
+            slot=self.slot,
+            network=self.network,
+            mac_address=self.mac_address,
+            ofport=ofport,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PutPort:
+    """Let the switch forward for a port."""
+
+    place: PortPlace
+    ofport: OfPort
+
+    def applied_to(self, world: World) -> World:
+        return world.with_port(self.place.at(self.ofport))
+
+
+@dataclass(frozen=True, slots=True)
+class DropPort:
+    """Let the switch forget a port."""
+
+    index: PortIndex
+
+    def applied_to(self, world: World) -> World:
+        return world.without_port(self.index) if self.index in world.ports else world
+
+
+@dataclass(frozen=True, slots=True)
+class PutNetwork:
+    """Let the switch know a network."""
+
+    network: NumberedNetwork
+
+    def applied_to(self, world: World) -> World:
+        return world.with_network(self.network)
+
+
+@dataclass(frozen=True, slots=True)
+class DropNetwork:
+    """Let the switch forget a network."""
+
+    index: NetworkIndex
+
+    def applied_to(self, world: World) -> World:
+        return world.without_network(self.index) if self.index in world.networks else world
