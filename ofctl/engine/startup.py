@@ -16,7 +16,7 @@ from pathlib import Path
 from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
-from ofctl.engine.flow_tables import FlowTables, PortPlace
+from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables, PortPlace
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
 from ofctl.engine.stages import Stage
@@ -56,6 +56,8 @@ class HostOptions:
     echo_interval_s: float
     reconnect_max_s: float
     switch_timeout_s: float
+    config_interval_s: float = CONFIG_INTERVAL_S
+    """Between two looks at the settings of the switch whose change nobody tells."""
 
 
 class Host:
@@ -111,6 +113,9 @@ class Host:
             uplinks=await self._attach_uplinks(deadline),
             timeout_s=self.options.switch_timeout_s,
             on_resync=self._resync_changed,
+            on_drift=lambda indexes: drift.flows_drifted(indexes),
+            on_mended=lambda indexes: drift.flows_mended(indexes),
+            config_interval_s=self.options.config_interval_s,
         )
         chassis = Chassis(
             bridge=self.options.bridge,
