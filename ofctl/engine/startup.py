@@ -113,8 +113,8 @@ class Host:
             uplinks=await self._attach_uplinks(deadline),
             timeout_s=self.options.switch_timeout_s,
             on_resync=self._resync_changed,
-            on_drift=lambda indexes: drift.flows_drifted(indexes),
-            on_mended=lambda indexes: drift.flows_mended(indexes),
+            on_drift=lambda indexes: drift.flows_drifted(indexes),  # noqa: PLW0108  (made below)
+            on_mended=lambda indexes: drift.flows_mended(indexes),  # noqa: PLW0108
             config_interval_s=self.options.config_interval_s,
         )
         chassis = Chassis(
