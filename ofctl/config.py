@@ -138,11 +138,17 @@ def _device_prefix(text: str) -> str:
     return device_name(text, "")
 
 
-def _physical_networks(pairs: Mapping[str, str]) -> Mapping[PhysicalNetwork, DeviceName]:
-    devices = {PhysicalNetwork(identifier(name, "")): device_name(device, "") for name, device in pairs.items()}
-    twice = {device for device in devices.values() if list(devices.values()).count(device) > 1}
+def _physical_networks(pairs: Mapping[str, str]) -> Mapping[PhysicalNetwork, tuple[DeviceName, ...]]:
+    devices = {
+        PhysicalNetwork(identifier(name, "")): tuple(device_name(device, "") for device in text.split("+"))
+        for name, text in pairs.items()
+    }
+    everyone = [device for bond in devices.values() for device in bond]
+    twice = {device for device in everyone if everyone.count(device) > 1}
     if twice:
-        raise ValueError(f"gives {', '.join(sorted(twice))} to two physical networks; each needs a device of its own")
+        raise ValueError(
+            f"gives {', '.join(sorted(twice))} to two physical networks, or twice; each needs devices of its own"
+        )
     return MappingProxyType(devices)
 
 

@@ -21,7 +21,8 @@ AGENT: list[cfg.Opt] = [
         "physical_networks",
         default={},
         help="The way out for each physical network, as NAME:DEVICE, comma separated. The device is a network "
-        "interface, an OVS bond or another OVS bridge, and must not carry an address or a route of this host.",
+        "interface (a bond of the kernel too), several joined by + (Open vSwitch bonds them, active-backup), or "
+        "another OVS bridge; it must not carry an address or a route of this host.",
     ),
     cfg.StrOpt(
         "device_prefix",

@@ -15,7 +15,7 @@ class AgentSettings:
 
     host_id: HostId
     bridge: DeviceName
-    physical_networks: Mapping[PhysicalNetwork, DeviceName]
+    physical_networks: Mapping[PhysicalNetwork, tuple[DeviceName, ...]]
     """Read-only."""
     device_prefix: str
     plug_timeout_s: float

@@ -37,7 +37,7 @@ class Inventory:
         *,
         max_ports: int,
         device_prefix: str,
-        physical_networks: Mapping[PhysicalNetwork, DeviceName],
+        physical_networks: Mapping[PhysicalNetwork, tuple[DeviceName, ...]],
     ) -> None:
         self.host_id = host_id
         self.max_ports = max_ports

@@ -11,7 +11,7 @@ from ofctl.engine.inventory import BUILT_VIF_TYPES, Inventory
 from ofctl.errors import Unavailable
 from ofctl.model.confirmation import BUILT_LEVELS
 from ofctl.model.host import BridgeView, HostView, UplinkView
-from ofctl.model.ids import Dpid
+from ofctl.model.ids import DeviceName, Dpid
 
 
 def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int) -> HostView:
@@ -56,8 +56,9 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int) ->
 def _uplinks(chassis: Chassis, inventory: Inventory) -> tuple[UplinkView, ...]:
     present = chassis.database.uplinks()
     views = []
-    for physical_network, device in sorted(inventory.physical_networks.items()):
+    for physical_network, devices in sorted(inventory.physical_networks.items()):
         uplink = present.get(physical_network)
+        device = DeviceName("+".join(devices))
         problem = chassis.uplink_problems.get(physical_network, "")
         if not problem and (uplink is None or uplink.ofport is None):
             problem = (uplink.error if uplink is not None else "") or "the switch does not have it"

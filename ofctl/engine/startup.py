@@ -20,7 +20,7 @@ from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables, PortPlace
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
 from ofctl.engine.stages import Stage
-from ofctl.errors import Aborted, NotFound, OfctlError, Unavailable
+from ofctl.errors import Aborted, NotFound, OfctlError, Refused, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
@@ -45,7 +45,7 @@ class HostOptions:
     bridge: DeviceName
     datapath_type: DatapathType | None
     """None: system if the kernel has it, else netdev."""
-    physical_networks: Mapping[PhysicalNetwork, DeviceName]
+    physical_networks: Mapping[PhysicalNetwork, tuple[DeviceName, ...]]
     device_prefix: str
     max_ports: int
     switch_connection: str
@@ -217,26 +217,28 @@ class Host:
     async def _attach_uplinks(self, deadline: float) -> dict[PhysicalNetwork, DeviceName]:
         """Attach each uplink that may be one; note why another may not: the host serves its other networks."""
         attached = {}
-        for physical_network, device in self.options.physical_networks.items():
+        for physical_network, devices in self.options.physical_networks.items():
+            is_bridge = len(devices) == 1 and self.database.bridge(devices[0]) is not None
+            spec = UplinkSpec(
+                physical_network=physical_network,
+                bridge=self.options.bridge,
+                devices=() if is_bridge else devices,
+                peer_bridge=devices[0] if is_bridge else "",
+            )
             try:
-                is_bridge = self.database.bridge(device) is not None
-                if not is_bridge:
-                    reason = await self.devices.carries_host_traffic(device, deadline=deadline)
-                    if reason is not None:
-                        self._refuse_uplink(physical_network, f"{device} is the host's own: {reason}")
-                        continue
-                spec = UplinkSpec(
-                    physical_network=physical_network,
-                    bridge=self.options.bridge,
-                    devices=() if is_bridge else (device,),
-                    peer_bridge=device if is_bridge else "",
-                )
+                for device in spec.devices:
+                    await self._check_free_for_uplink(device, deadline)
                 attached[physical_network] = (await self.database.attach_uplink(spec, deadline=deadline)).device
             except OfctlError as error:
                 self._refuse_uplink(physical_network, error.message)
         for physical_network in self.database.uplinks().keys() - self.options.physical_networks.keys():
             await self.database.detach_uplink(physical_network, deadline=deadline)
         return attached
+
+    async def _check_free_for_uplink(self, device: DeviceName, deadline: float) -> None:
+        reason = await self.devices.carries_host_traffic(device, deadline=deadline)
+        if reason is not None:
+            raise Refused(f"{device} is the host's own: {reason}", reason="UPLINK_IN_USE", subject=device)
 
     def _refuse_uplink(self, physical_network: PhysicalNetwork, problem: str) -> None:
         self._uplink_problems[physical_network] = problem

@@ -100,7 +100,7 @@ class Lab:
         )
         return replace(options, **changes)
 
-    async def start(self, *, physical_networks: Mapping[PhysicalNetwork, DeviceName] | None = None) -> None:
+    async def start(self, *, physical_networks: Mapping[PhysicalNetwork, tuple[DeviceName, ...]] | None = None) -> None:
         """Start a host: the first, or the next after `stop`, as after a restart of the agent."""
         self.host = Host(self.options(physical_networks=physical_networks or {}), on_ready=self.ready.append)
         await self.host.start()

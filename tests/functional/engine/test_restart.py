@@ -183,8 +183,8 @@ async def test_an_uplink_that_is_the_host_s_own_is_refused(lab: Lab) -> None:
     run(["ip", "address", "add", "192.0.2.1/24", "dev", "nic0"])
     await lab.start(
         physical_networks={
-            PhysicalNetwork("physnet0"): DeviceName("nic0"),
-            PhysicalNetwork("physnet1"): DeviceName("nic1"),
+            PhysicalNetwork("physnet0"): (DeviceName("nic0"),),
+            PhysicalNetwork("physnet1"): (DeviceName("nic1"),),
         }
     )
     refused, attached = lab.engine.host().uplinks

@@ -63,12 +63,12 @@ def test_every_option_has_help_and_says_its_unit() -> None:
 
 def test_values_are_converted(from_text: Loader) -> None:
     settings = from_text(
-        "[agent]\nhost_id = node-1\nphysical_networks = public:eth1, storage:br-san\nadmin_uids = 0,107\n"
+        "[agent]\nhost_id = node-1\nphysical_networks = public:eth1+eth2, storage:br-san\nadmin_uids = 0,107\n"
         "[grpc]\nsocket_mode = 0600\nlisten = [::1]:7000\nreply_reserve_ms = 50\n"
         "[database]\nconnection = tcp:192.0.2.1:6641, tcp:[2001:db8::2]:6641\n"
     )
     assert settings.agent.host_id == "node-1"
-    assert settings.agent.physical_networks == {"public": "eth1", "storage": "br-san"}
+    assert settings.agent.physical_networks == {"public": ("eth1", "eth2"), "storage": ("br-san",)}
     assert settings.agent.admin_uids == {0, 107}
     assert settings.grpc.socket_mode == 0o600
     assert settings.grpc.listen == "[::1]:7000"
@@ -96,6 +96,7 @@ def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("agent", "device_prefix", "toolong", "1 to 5"),
         ("agent", "physical_networks", "public", "NAME:VALUE"),
         ("agent", "physical_networks", "a:eth1,b:eth1", "eth1 to two"),
+        ("agent", "physical_networks", "a:eth1+eth2,b:eth2", "eth2 to two"),
         ("agent", "physical_networks", "a:eth1,a:eth2", "duplicate"),
         ("agent", "max_ports", "many", "'many'"),
         ("agent", "max_ports", "0", "greater than or equal"),
