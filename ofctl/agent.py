@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from ofctl import __version__
 from ofctl.api.server import ApiServer
@@ -15,7 +16,9 @@ from ofctl.engine.startup import Host, HostOptions
 from ofctl.errors import DriverError, OfctlError
 from ofctl.log import configure, fields
 from ofctl.model.vif import DatapathType
+from ofctl.notify import ServiceManager
 from ofctl.settings import Settings
+from ofctl.status import StatusLine
 
 logger = logging.getLogger(__name__)
 
@@ -80,18 +83,26 @@ def host_options(settings: Settings) -> HostOptions:
 
 
 async def _serve(settings: Settings) -> None:
+    """Serve until told to stop. READY goes out when the last port that can be restored is confirmed and we listen."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    manager = ServiceManager()
+    manager.start_watchdog()
     api: ApiServer | None = None
+    line: StatusLine | None = None
+    following: asyncio.Task[None] | None = None
 
     def ready_changed(ready: bool) -> None:
         if api is not None:
             api.set_serving(ready)
+        if line is not None:
+            manager.status(line.text)
 
     host = Host(host_options(settings), on_ready=ready_changed)
     try:
-        await host.start()
+        if not await _finished(host.start(), stop):
+            return
         api = ApiServer(
             host.engine,
             settings.grpc,
@@ -100,13 +111,32 @@ async def _serve(settings: Settings) -> None:
         )
         await api.start()
         api.set_serving(not host.engine.host().not_ready)
-        logger.info(
-            "serving",
-            extra=fields(version=__version__, host=host.engine.host_id, ports=len(host.engine.book)),
-        )
+        line = StatusLine(host.engine)
+        manager.ready(line.text)
+        following = asyncio.create_task(line.follow(manager.status), name="ofctl-status")
+        logger.info("serving", extra=fields(version=__version__, host=host.engine.host_id, status=line.text))
         await stop.wait()
         logger.info("stopping; the switch goes on forwarding")
     finally:
+        manager.stopping()
+        if following is not None:
+            following.cancel()
         if api is not None:
             await api.stop(STOP_GRACE_S)
         await host.close()
+        manager.close()
+
+
+async def _finished(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Return whether `work` came to its end before `stop` was set, which cancels it. Raises what it raises."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+            return True
+        doing.cancel()
+        await asyncio.wait((doing,))
+        return False
+    finally:
+        stopping.cancel()
