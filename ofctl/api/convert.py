@@ -139,6 +139,7 @@ def port_to_proto(port: PluggedPort) -> port_pb2.Port:
         request_id=binding.request_id,
         principal=binding.principal,
         revision=binding.revision,
+        generation=binding.generation,
         confirmation=confirmation_to_proto(binding.confirmation) if binding.confirmation else None,
     )
 
@@ -210,6 +211,7 @@ def record_to_proto(record: RequestRecord) -> confirmation_pb2.RequestOutcome:
         reason=record.reason,
         message=record.message,
         at_ms=record.at_ms,
+        port_ids=sorted(record.port_ids),
     )
 
 

@@ -124,11 +124,8 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                 identifier(request.request_id, "request_id")
                 record = self.engine.request(RequestId(request.request_id))
                 port = self._port(record.port_id, record.host_id)
-                plugged = [
-                    one
-                    for one in self.engine.ports()
-                    if one.binding.request_id == record.request_id or one.binding.port_id == record.port_id
-                ]
+                port_ids = sorted({record.port_id, *record.port_ids})
+                plugged = [one for each in port_ids if (one := self._port(each, record.host_id)) is not None]
             case None:
                 raise InvalidField("port_id", "is missing, and so is request_id; give one of them")
         return port_pb2.GetPortResponse(

@@ -24,16 +24,14 @@ def print_plugged(port: Port) -> None:
 def print_request(found: GetPortResponse) -> None:
     """Print the outcome of a request, then its port if it is there."""
     request = found.request
+    ports = " ".join(request.port_ids or [request.port_id])
     print_facts(
         [
             ("request", request.request_id),
             ("outcome", f"{short(Outcome.Name(request.outcome), 'OUTCOME')}, {at(request.at_ms)}"),
             ("reason", request.reason),
             ("", request.message),
-            (
-                "port",
-                f"{request.port_id} on host {request.host_id}" + ("" if found.HasField("port") else ": not there"),
-            ),
+            ("port", f"{ports} on host {request.host_id}" + ("" if found.HasField("port") else ": not there")),
         ]
     )
     for port in found.ports:
@@ -71,6 +69,7 @@ def _facts(port: Port) -> list[tuple[str, str]]:
         ("guest", " ".join(text for text in (spec.device_id, spec.device_owner) if text)),
         ("project", spec.project_id),
         ("labels", " ".join(f"{key}={value}" for key, value in sorted(spec.labels.items()))),
+        ("generation", str(port.generation or "")),
         ("plugged by", port.principal + (f", request {port.request_id}" if port.request_id else "")),
     ]
     return facts + (_evidence(port.confirmation) if port.HasField("confirmation") else [("confirmed", "not yet")])

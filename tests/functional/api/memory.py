@@ -45,7 +45,13 @@ AT_MS = 1_700_000_000_000
 
 
 def plugged(
-    spec: PortSpec, *, level: Level | None, request_id: str = "", principal: str = "uid:0", index: int = 1
+    spec: PortSpec,
+    *,
+    level: Level | None,
+    request_id: str = "",
+    principal: str = "uid:0",
+    index: int = 1,
+    generation: int = 0,
 ) -> PluggedPort:
     """Return a port as the engine would after a plug; without a level, as before it."""
     admitted = replace(spec, mac_address=spec.mac_address or derived_mac(spec.port_id), mtu=spec.mtu or 1500)
@@ -60,6 +66,7 @@ def plugged(
         state_since_ms=AT_MS,
         request_id=RequestId(request_id),
         principal=principal,
+        generation=generation,
         confirmation=evidence(level, ofport=index) if level else None,
     )
     vif = VifDetails(
@@ -136,6 +143,7 @@ class MemoryEngine:
                 level=None if request.validate_only else request.level,
                 request_id=request.request_id,
                 principal=request.principal,
+                generation=request.generation,
                 index=len(self._ports) + number + 1,
             )
             for number, spec in enumerate(request.specs)
@@ -157,6 +165,7 @@ class MemoryEngine:
         self.records[request.request_id] = RequestRecord(
             request_id=request.request_id,
             port_id=request.specs[0].port_id,
+            port_ids=frozenset(spec.port_id for spec in request.specs),
             host_id=request.specs[0].host_id,
             outcome=outcome,
             at_ms=AT_MS,

@@ -244,7 +244,7 @@ async def test_audit(client: AsyncClient, engine: MemoryEngine) -> None:
 
 
 async def test_a_generation_arrives(client: AsyncClient, engine: MemoryEngine) -> None:
-    await client.plug(vm("a"), generation=2**63 - 1)
+    assert (await client.plug(vm("a"), generation=2**63 - 1)).generation == 2**63 - 1
     await client.plug_all([vm("b"), vm("c")], generation=7)
     await client.plug(vm("d"))
     await client.unplug("a", generation=8)
@@ -262,6 +262,7 @@ async def test_the_ports_of_a_request(client: AsyncClient) -> None:
     await client.plug(vm("d"), request_id="r2")
     found = await client.request("r1")
     assert found.port.spec.port_id == "b" == found.request.port_id
+    assert list(found.request.port_ids) == ["a", "b", "c"]
     assert [port.spec.port_id for port in found.ports] == ["a", "b", "c"]
     await client.unplug("b")
     found = await client.request("r1")

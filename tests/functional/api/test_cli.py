@@ -136,7 +136,7 @@ async def test_the_ports_of_a_request_are_shown(ofctl: Ofctl, client: AsyncClien
     specs = [PortSpec(port_id=name, network_id="blue", vm=VmConsumer()) for name in ("b", "a")]
     await client.plug_all(specs, request_id="r1")
     done = await ofctl("port", "show", "--request", "r1")
-    assert done.status == 0 and re.findall(r"^port +(\w+) on host", done.output, re.MULTILINE) == ["b", "a", "b"]
+    assert done.status == 0 and re.findall(r"^port +(.+) on host", done.output, re.MULTILINE) == ["a b", "a", "b"]
 
 
 async def test_verify_shows_the_frames(ofctl: Ofctl, client: AsyncClient, engine: MemoryEngine) -> None:
