@@ -12,9 +12,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NoReturn
+
+from ofctl.errors import Refused
+from ofctl.ovsdb.log_file import find_damage
+from ofctl.ovsdb.schema import check_major, is_older, schema_file
+
+__all__ = ["DatabaseFailed", "main", "prepare", "schema_file", "serve"]
 
 COMMAND_TIMEOUT_S = 60
 DEFAULT_FILE = Path("/var/lib/ofctl/ofctl.db")
@@ -25,29 +30,42 @@ class DatabaseFailed(Exception):
     """ovsdb-tool refused; the message has what it said."""
 
 
-def schema_file() -> Path:
-    """Return the path of the schema in the package."""
-    return Path(str(resources.files("ofctl.ovsdb") / "ofctl.ovsschema"))
-
-
 def prepare(file: Path) -> str:
     """See that `file` is a database of this version's schema; nobody may serve it. Return what was done.
 
     A file that is there keeps its content: columns that the schema lost go, new ones come (ovsdb-tool(1), convert).
-    Raises DatabaseFailed.
+    A newer minor is left as it is. Raises DatabaseFailed.
     """
     schema = str(schema_file())
     if not file.exists():
         file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         _tool("create", str(file), schema)
         return f"created {file}, schema {_tool('schema-version', schema)}"
+    note = _check_whole(file)
     have, want = _tool("db-version", str(file)), _tool("schema-version", schema)
-    if have == want:
-        return f"{file} has schema {have}"
-    if _numbers(have) > _numbers(want):
-        raise DatabaseFailed(f"{file} has schema {have}, newer than {want} of this ofctl: install the newer version")
-    _tool("convert", str(file), schema)
-    return f"converted {file} from schema {have} to {want}"
+    if is_older(have, want):
+        _tool("convert", str(file), schema)
+        return f"{note}converted {file} from schema {have} to {want}"
+    try:
+        check_major(have, want, str(file))
+    except Refused as error:
+        raise DatabaseFailed(error.message) from None
+    return f"{note}{file} has schema {have}"
+
+
+def _check_whole(file: Path) -> str:
+    """Refuse a damaged file; cut off a write that was not finished, and say so."""
+    damage = find_damage(file)
+    if damage is None or not damage.offset:
+        return ""
+    if not damage.unfinished:
+        raise DatabaseFailed(
+            f"{file} is damaged at byte {damage.offset} and is not served: ovsdb-server would forget what follows, and "
+            "the agent would remove those ports. Restore a backup, or see docs/operations.md, Repair"
+        )
+    lost = file.stat().st_size - damage.offset
+    os.truncate(file, damage.offset)
+    return f"cut {lost} bytes off {file}: its last write was not finished, and nobody had an answer for it; "
 
 
 def serve(file: Path, socket: Path) -> NoReturn:
@@ -93,7 +111,3 @@ def _tool(*arguments: str) -> str:
     if done.returncode:
         raise DatabaseFailed(f"ovsdb-tool {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout.strip()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

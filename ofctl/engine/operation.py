@@ -19,7 +19,15 @@ from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.fences import Fences
 from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, next_stage
-from ofctl.errors import Cancelled, DeadlineExceeded, NotFound, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    NotFound,
+    OfctlError,
+    OutcomeUnknown,
+    ResourceExhausted,
+    Unavailable,
+)
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
 from ofctl.model.port import PortState, Recovery
@@ -321,10 +329,20 @@ class Operation:
         if generations:
             now_ms = self.clock.wall_ms()
             self._close_records(Outcome.ABSENT, now_ms)
-            await self.store.remove_bindings(
-                list(generations), self._first, generations=generations, at_ms=now_ms, deadline=deadline
-            )
-            await self._write_joined(deadline)
+            try:
+                await self.store.remove_bindings(
+                    list(generations), self._first, generations=generations, at_ms=now_ms, deadline=deadline
+                )
+                await self._write_joined(deadline)
+            except ResourceExhausted:
+                if not self._refused_unwritten:
+                    raise
+                # The disk took no intent, so there is none to forget, and no room for the outcome.
+
+    @property
+    def _refused_unwritten(self) -> bool:
+        """Whether the intents are known not to have been written."""
+        return isinstance(self.failure, ResourceExhausted) and all(member.binding is None for member in self.created)
 
     async def _each(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
         await _all([_call(act, member, deadline) for member in self.members])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ofctl.errors import Cancelled, OfctlError, OutcomeUnknown, Unavailable
+from ofctl.errors import Cancelled, OfctlError, OutcomeUnknown, ResourceExhausted, Unavailable
 from ofctl.ovsdb.operation import Operation, Phase
 
 AnyOperation = Operation[Any, Any]
@@ -123,6 +123,18 @@ def not_locked() -> Unavailable:
     return Unavailable(
         "another ofctl process holds the database lock of this host; stop it, or wait for it to end",
         reason="NOT_LOCKED",
+    )
+
+
+def not_stored(database: str, failure: str) -> ResourceExhausted:
+    """Return the error for a transaction that the server could not write to its file; nothing of it is done."""
+    full = any(text in failure for text in ("No space left on device", "Disk quota exceeded"))
+    return ResourceExhausted(
+        f"the disk of database {database} {'is full' if full else 'takes no writes'}; nothing was changed: {failure}",
+        reason="DATABASE_FULL" if full else "DATABASE_NOT_WRITABLE",
+        subject=database,
+        metadata={"ovsdb_error": failure},
+        retry_after_ms=5000,
     )
 
 

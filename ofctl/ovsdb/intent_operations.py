@@ -22,12 +22,17 @@ from ofctl.ovsdb.intent_view import IntentView
 from ofctl.ovsdb.notation import delete, insert, named, ovs_set, reference, row_name, update
 from ofctl.ovsdb.operation import Operation
 from ofctl.ovsdb.replica import Json, column, identity
+from ofctl.pipeline.tables import LAYOUT_VERSION
 
 T = TypeVar("T")
 
 
 class NumberTaken(DriverError):
     """Another host has given out the same network index meanwhile: take the next."""
+
+
+class GlobalTaken(DriverError):
+    """Another host has made the one row of Global meanwhile: try again."""
 
 
 class IntentOperation(Operation[IntentView, T], Generic[T]):
@@ -254,11 +259,32 @@ class RegisterHost(IntentOperation[int]):
     def build(self, view: IntentView) -> list[Json]:
         row = view.host()
         if row is None:
-            return [insert("Host", {"host_id": self.host_id, "generation": 1}, name="host")]
-        return [update("Host", identity(row), {"generation": column(row, "generation") + 1})]
+            registration = insert("Host", {"host_id": self.host_id, "generation": 1}, name="host")
+        else:
+            registration = update("Host", identity(row), {"generation": column(row, "generation") + 1})
+        return [registration, *self._raise_layout(view)]
+
+    @staticmethod
+    def _raise_layout(view: IntentView) -> list[Json]:
+        """Note the newest layout of the pipeline that any agent of this database has had."""
+        if "Global" not in view.tables:
+            return []
+        row = next(iter(view.tables["Global"].rows.values()), None)
+        if row is None:
+            return [insert("Global", {"layout": LAYOUT_VERSION}, name="global")]
+        return [update("Global", identity(row), {"layout": LAYOUT_VERSION})] if _behind(row) else []
 
     def result(self, view: IntentView, marker: int) -> int:  # noqa: ARG002
         return int(column(view.host(), "generation"))
+
+    def explain(self, failure: str) -> OfctlError:
+        if "Global" in failure:
+            return GlobalTaken(f"another host has just made the Global row: {failure}")
+        return super().explain(failure)
+
+
+def _behind(row: Any) -> bool:
+    return int(column(row, "layout")) < LAYOUT_VERSION
 
 
 def keys_of(ports: Any, request: RequestRecord | None) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from ofctl.errors import NotFound
@@ -17,6 +15,7 @@ from ofctl.ovsdb.intent_rows import binding_of, confirmation_of, network_of, req
 from ofctl.ovsdb.notation import delete, insert, row_name, update
 from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json, column, identity
+from ofctl.ovsdb.schema import load_schema
 from ofctl.ovsdb.switch_view import lock_name
 
 
@@ -168,13 +167,6 @@ class IntentView(View):
     def host(self) -> Any:
         """Return this host's row, or None."""
         return next(iter(self.tables["Host"].rows.values()), None)
-
-
-def load_schema() -> Json:
-    """Return the schema in the package."""
-    schema = json.loads((resources.files("ofctl.ovsdb") / "ofctl.ovsschema").read_text("utf-8"))
-    assert isinstance(schema, dict)
-    return schema
 
 
 def _drop_oldest(table: str, rows: dict[str, Any], *, arriving: int, limit: int) -> list[Json]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ofctl.errors import InvalidField, OfctlError, OutcomeUnknown
+from ofctl.errors import InvalidField, OfctlError, OutcomeUnknown, ResourceExhausted
 from ofctl.model.confirmation import RequestRecord
 from ofctl.model.ids import DeviceName, HostId, NetworkId, NetworkIndex, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
@@ -21,6 +22,7 @@ from ofctl.ovsdb.connection import OvsdbConnection
 from ofctl.ovsdb.intent_operations import (
     AddBindings,
     DeleteNetwork,
+    GlobalTaken,
     NumberTaken,
     PutFence,
     PutNetwork,
@@ -31,11 +33,13 @@ from ofctl.ovsdb.intent_operations import (
 )
 from ofctl.ovsdb.intent_view import Intents, IntentView, NetworkStored, Refilled
 from ofctl.ovsdb.numbers import NETWORK_INDEXES, PORT_INDEXES, SLOTS, NumberPool
+from ofctl.ovsdb.schema import agree
 from ofctl.ovsdb.values import Connected, ConnectionEvent, Disconnected, LockAcquired, LockLost
 
 __all__ = ["DEFAULT_REQUEST_LIMIT", "IntentStore", "Intents", "NewBinding"]
 
 DEFAULT_REQUEST_LIMIT = 10_000
+LOG = logging.getLogger(__name__)
 
 Place = tuple[NetworkId, BindingNumbers]
 
@@ -67,10 +71,10 @@ class IntentStore:
         self.request_limit = request_limit
         """How many outcomes of requests, and as many fences of ports that are gone, are kept."""
         self.generation = 0
-        """How often an agent of this host has opened the store with the right to write."""
-        self._connection = OvsdbConnection(
-            connection, IntentView(host_id, request_limit=request_limit), on_event=self._note
-        )
+        """How often an agent of this host has opened the store with the right to write; 0 if it could not write."""
+        self._remotes = connection
+        self._view = IntentView(host_id, request_limit=request_limit)
+        self._connection = OvsdbConnection(connection, self._view, on_event=self._note)
         self._intents = Intents(networks=(), bindings=(), requests=())
         self._networks: dict[NetworkId, NumberedNetwork] = {}
         self._promised_indexes: set[NetworkIndex] = set()
@@ -95,16 +99,32 @@ class IntentStore:
         return self._connection.waves_sent
 
     async def start(self, *, deadline: float) -> Intents:
-        """Connect and return everything intended for this host. Raises Unavailable at the deadline."""
+        """Bring an older schema up to date, connect, and return everything intended for this host.
+
+        Raises Unavailable at the deadline, Refused (DATABASE_NEWER) for a database of a newer major, DriverError when
+        it cannot be converted. With a full disk it starts: what is there is served, and only writes are refused.
+        """
+        self._view.schema = await agree(self._remotes, deadline=deadline)
         await self._connection.start(deadline=deadline)
         intents = self._intents
         if self.locked:
             try:
-                self.generation = await self._connection.run(RegisterHost(self.host_id), deadline=deadline)
+                await self._register(deadline)
             except BaseException:
                 await self.close()
                 raise
         return intents
+
+    async def _register(self, deadline: float) -> None:
+        while True:
+            try:
+                self.generation = await self._connection.run(RegisterHost(self.host_id), deadline=deadline)
+            except GlobalTaken:
+                # The row of the other host came before the refusal.
+                continue
+            except ResourceExhausted as error:
+                LOG.error("nothing can be written to the intents' database: %s", error)
+            return
 
     async def close(self) -> None:
         """End the thread; waiting calls fail. Safe to call again."""

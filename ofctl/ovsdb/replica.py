@@ -152,7 +152,7 @@ class ReplyTransaction(ovs.db.idl.Transaction):  # type: ignore[misc]
         """The position of the operation that failed (None: at commit, not one operation's) and the server's words."""
         for position, result in enumerate(self.results):
             if isinstance(result, dict) and result.get("error"):
-                text = ": ".join(str(result[key]) for key in ("error", "details") if result.get(key))
+                text = ": ".join(str(result[key]) for key in ("error", "details", "io-error") if result.get(key))
                 return (position if position < len(self._operations) else None), text
         return None, str(self.get_error())
 

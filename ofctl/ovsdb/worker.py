@@ -18,7 +18,7 @@ from typing import Any
 import ovs.timeval
 
 from ofctl.errors import DriverError, InvalidField, OfctlError, Unavailable
-from ofctl.ovsdb.backlog import AnyOperation, Backlog, disconnected, not_locked, withdrawn
+from ofctl.ovsdb.backlog import AnyOperation, Backlog, disconnected, not_locked, not_stored, withdrawn
 from ofctl.ovsdb.notation import unsendable
 from ofctl.ovsdb.operation import Phase, View
 from ofctl.ovsdb.poller import Poller
@@ -26,6 +26,8 @@ from ofctl.ovsdb.replica import Json, Replica, ReplyTransaction
 from ofctl.ovsdb.values import Connected, Disconnected, LockAcquired, LockLost
 
 LOG = logging.getLogger(__name__)
+IO_ERROR = "I/O error"
+"""What ovsdb-server says when the file does not take a transaction; it is as if that had never come (ovsdb/file.c)."""
 RETRY_MS = 20
 """Pause before a transaction is built again that the server put off (a cluster without a leader)."""
 
@@ -205,8 +207,15 @@ class Worker:
             self._retry_at_ms = ovs.timeval.msec() + RETRY_MS
 
     def _take_apart(self, wave: Wave) -> None:
-        """Fail the guilty operation if the server named it or it is alone; else try both halves."""
+        """Fail the guilty operation if the server named it or it is alone; else try both halves.
+
+        Nobody is guilty of a disk that does not take the transaction: all fail.
+        """
         position, failure = wave.transaction.failure
+        if position is None and failure.startswith(IO_ERROR):
+            for operation in wave.operations:
+                self._complete(operation, not_stored(self._view.schema["name"], failure))
+            return
         guilty = next((place for place, end in enumerate(wave.shares) if position is not None and position < end), None)
         operations = list(wave.operations)
         if len(operations) == 1:

@@ -57,6 +57,59 @@ def test_a_newer_file_is_refused(tmp_path: Path, older_schema: Path) -> None:
         database.prepare(file)
 
 
+def with_hosts(file: Path) -> list[int]:
+    """Make a database with three transactions; return where each begins."""
+    tool("create", str(file), str(database.schema_file()))
+    begins = []
+    for number in range(3):
+        begins.append(file.stat().st_size)
+        row = {"op": "insert", "table": "Host", "row": {"host_id": f"h{number}"}}
+        tool("transact", str(file), json.dumps(["ofctl", row]))
+    return begins
+
+
+def hosts(file: Path) -> set[str]:
+    query = {"op": "select", "table": "Host", "where": [], "columns": ["host_id"]}
+    (answer,) = json.loads(tool("query", str(file), json.dumps(["ofctl", query])))
+    return {row["host_id"] for row in answer["rows"]}
+
+
+def test_a_damaged_file_is_not_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ovsdb-server would serve what is before the damage: the ports after it would be removed as leftovers."""
+    file = tmp_path / "ofctl.db"
+    begins = with_hosts(file)
+    content = file.read_bytes().replace(b'"h1"', b'"hX"')
+    file.write_bytes(content)
+    assert database.main(["serve", "--file", str(file), "--socket", str(tmp_path / "s")]) == 1
+    said = capsys.readouterr().err
+    assert f"is damaged at byte {begins[1]} and is not served" in said and "Repair" in said
+    assert file.read_bytes() == content
+    # The documented repair: keep what is before the damage.
+    with file.open("r+b") as opened:
+        opened.truncate(begins[1])
+    database.prepare(file)
+    assert hosts(file) == {"h0"}
+
+
+@pytest.mark.parametrize("tail", [b"OVSDB JSON 500 ", b"\0" * 4096, None])
+def test_a_write_that_was_not_finished_is_cut_off(tmp_path: Path, tail: bytes | None) -> None:
+    file = tmp_path / "ofctl.db"
+    begins = with_hosts(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20] if tail is None else whole + tail)
+    assert database.prepare(file).startswith(f"cut {-20 + len(whole) - begins[2] if tail is None else len(tail)} bytes")
+    assert hosts(file) == ({"h0", "h1"} if tail is None else {"h0", "h1", "h2"})
+    assert "cut" not in database.prepare(file)
+
+
+def test_a_newer_minor_is_served_as_it_is(tmp_path: Path, older_schema: Path) -> None:
+    file = tmp_path / "ofctl.db"
+    older_schema.write_text(older_schema.read_text().replace("0.9.0", "1.99.0"))
+    tool("create", str(file), str(older_schema))
+    assert database.prepare(file) == f"{file} has schema 1.99.0"
+    assert tool("db-version", str(file)) == "1.99.0"
+
+
 def test_what_is_no_database_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ofctl.db"
     file.write_text("no database")
