@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+from ofctl.engine.auditing import Audit
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.contract import PlugRequest, UnplugRequest
@@ -17,6 +18,7 @@ from ofctl.engine.operation import Operation, forward_deadline
 from ofctl.engine.port_book import PortBook
 from ofctl.engine.self_description import describe_host
 from ofctl.engine.stages import Stage
+from ofctl.engine.verification import Verification
 from ofctl.errors import (
     Aborted,
     AlreadyExists,
@@ -26,8 +28,10 @@ from ofctl.errors import (
     OfctlError,
     PermissionDenied,
     Refused,
+    Unavailable,
 )
-from ofctl.model.confirmation import BUILT_LEVELS, Outcome, RequestRecord
+from ofctl.model.audit import AuditReport
+from ofctl.model.confirmation import BUILT_LEVELS, Level, Outcome, RequestRecord
 from ofctl.model.events import PortEvent
 from ofctl.model.host import HostView
 from ofctl.model.ids import HostId, NetworkId, PortId, PortIndex, RequestId
@@ -118,10 +122,7 @@ class HostEngine:
 
     async def plug(self, request: PlugRequest) -> tuple[PluggedPort, ...]:
         """See `PlugEngine.plug`."""
-        if request.level not in BUILT_LEVELS:
-            raise NotSupported(
-                f"level {request.level.name} is not built yet; the host can show READBACK", reason="LEVEL"
-            )
+        self._check_built(request.level)
         self._check_distinct(request.specs)
         keys = [(spec.port_id, spec.host_id) for spec in request.specs]
         self.fences.check(keys, request.generation)
@@ -151,6 +152,12 @@ class HostEngine:
         """Tell whether the generation is durable: a request may have joined when the evidence was being written."""
         present = [binding for key in keys if (binding := self.book.durable(key)) is not None]
         return all(binding.generation >= generation for binding in present)
+
+    @staticmethod
+    def _check_built(level: Level) -> None:
+        if level not in BUILT_LEVELS:
+            best = max(BUILT_LEVELS).name
+            raise NotSupported(f"level {level.name} is not built yet; the host can show {best}", reason="LEVEL")
 
     def _check_distinct(self, specs: tuple[PortSpec, ...]) -> None:
         if not specs:
@@ -207,7 +214,7 @@ class HostEngine:
 
     def _check_not_superseded(self, record: RequestRecord | None, keys: set[Key]) -> None:
         """Refuse a late copy of a request that something newer has won over: it must not plug again."""
-        unplugged = record is not None and record.outcome is Outcome.CONFIRMED and not any(map(self.book.durable, keys))
+        unplugged = record is not None and record.outcome is Outcome.CONFIRMED and not all(map(self.book.durable, keys))
         overtaken = record is not None and record.outcome is Outcome.ABSENT and record.reason == Aborted.default_reason
         if record is not None and (unplugged or overtaken):
             raise Aborted(
@@ -345,6 +352,26 @@ class HostEngine:
     def watch(self, *, epoch: str = "", after: int = 0) -> AsyncIterator[PortEvent]:
         """See `PlugEngine.watch`."""
         return self.book.log.follow(epoch=epoch, after=after)
+
+    async def verify(self, port_id: PortId, host_id: HostId, level: Level, *, deadline: float) -> PluggedPort:
+        """See `PlugEngine.verify`."""
+        self._check_built(level)
+        self.chassis.check_ready()
+        key = (port_id, host_id)
+        binding = self.book.durable(key)
+        if self.book.operation_on(key) is not None:
+            raise Unavailable(
+                f"an operation is under way on port {port_id!r}; try again", reason="PORT_BUSY", retry_after_ms=100
+            )
+        if binding is None:
+            raise NotFound(f"there is no port {port_id!r} on host {host_id!r}", subject=port_id)
+        verification = Verification(self.chassis, self.clock, self.work_on(binding, existed=True), deadline=deadline)
+        self.book.confirm(key, await verification.run(level))
+        return self.book.port(key)
+
+    async def audit(self, *, repair: bool, deadline: float) -> AuditReport:
+        """See `PlugEngine.audit`."""
+        return await Audit(self).run(repair=repair, deadline=deadline)
 
     def host(self) -> HostView:
         """See `PlugEngine.host`."""

@@ -13,7 +13,7 @@ from ofctl.engine.operation import Operation
 from ofctl.engine.port_log import PortLog
 from ofctl.engine.stages import Stage
 from ofctl.errors import NotFound
-from ofctl.model.confirmation import Outcome, RequestRecord
+from ofctl.model.confirmation import Confirmation, Outcome, RequestRecord
 from ofctl.model.events import PortEventType
 from ofctl.model.ids import DeviceName, PortIndex, RequestId
 from ofctl.model.port import Binding, PortState
@@ -130,6 +130,10 @@ class PortBook:
         """Return whose device it is."""
         return self._by_device.get(device)
 
+    def makes(self, device: DeviceName) -> bool:
+        """Tell whether an operation in flight makes or removes that device."""
+        return any(member.device == device for each in self._operations.values() for member in each.members)
+
     def key_of_index(self, index: PortIndex) -> Key | None:
         """Return whose number it is."""
         return self._by_index.get(index)
@@ -188,6 +192,13 @@ class PortBook:
         if binding.numbers.index not in tables.world.ports:
             return PortState.DOWN, "NO_OFPORT"
         return PortState.ACTIVE, ""
+
+    def confirm(self, key: Key, confirmation: Confirmation) -> None:
+        """Note fresh evidence for a port that is there."""
+        binding = self._bindings.get(key)
+        if binding is not None:
+            self._put(replace(binding, confirmation=confirmation))
+            self.publish([key])
 
     def trouble(self, key: Key, state: PortState, reason: str) -> None:
         """Note what is wrong with a port that was confirmed: DEGRADED while it is mended, DOWN while it cannot be."""
