@@ -40,7 +40,15 @@ class Drift:
         self._links_meanwhile: dict[Key, DeviceState | None] = {}
         self._rows_meanwhile: dict[Key, InterfaceState | None] = {}
         self._awaited: dict[Key, Callable[[], None]] = {}
+        self._restoring = True
         engine.on_left = self._operation_left
+
+    def restored(self) -> None:
+        """Take what was told of links while the host was starting: most was the restoration's own doing."""
+        self._restoring = False
+        for key in tuple(self._links_meanwhile):
+            if self._book.operation_on(key) is None:
+                self._take_link(key, self._links_meanwhile.pop(key))
 
     # The kernel
 
@@ -65,7 +73,7 @@ class Drift:
             self._take_link((binding.port_id, binding.spec.host_id), state)
 
     def _take_link(self, key: Key, state: DeviceState | None) -> None:
-        if self._book.operation_on(key) is not None:
+        if self._restoring or self._book.operation_on(key) is not None:
             self._links_meanwhile[key] = state
             return
         binding = self._confirmed(key)

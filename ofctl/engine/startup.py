@@ -144,6 +144,7 @@ class Host:
         )
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
+        drift.restored()
         self.database.subscribe(drift.database_changed)
         self._finish_interrupted(engine, intents.bindings)
         self._mend_unrestored(engine)
