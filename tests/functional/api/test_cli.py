@@ -159,7 +159,7 @@ async def test_a_generation_is_sent(ofctl: Ofctl, engine: MemoryEngine) -> None:
 async def test_watch_prints_each_event_at_once_until_it_is_interrupted(
     client: AsyncClient, engine: MemoryEngine
 ) -> None:
-    environment = {"OFCTL_CONNECT": client.target}
+    environment = {"OFCTL_CONNECT": client.target, "PYTHONUNBUFFERED": ""}
     await client.plug(PortSpec(port_id="web", network_id="blue", vm=VmConsumer()))
     people = await start("port", "watch", "--network", "blue", environment=environment)
     program = await start("port", "watch", "-o", "json", environment=environment)

@@ -1,12 +1,15 @@
-"""The share of a deadline that is kept for the answer."""
+"""The share of a deadline that is kept for the answer; streams that end with the server."""
 
 from __future__ import annotations
+
+import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ofctl.api.calls import reserve_s
+from ofctl.api.calls import OpenStreams, reserve_s
+from ofctl.errors import Unavailable
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,17 @@ def test_a_call_is_never_all_reserve(remaining_s: float, configured_s: float) ->
     reserve = reserve_s(remaining_s, configured_s)
     assert 0 < reserve < remaining_s * 0.61
     assert reserve <= configured_s + remaining_s * 0.011
+
+
+async def test_a_stream_that_begins_when_the_server_stops_ends_at_once() -> None:
+    streams = OpenStreams()
+    streams.end()
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(2), streams.stream():
+            await asyncio.Event().wait()
+
+
+async def test_a_timeout_inside_of_a_stream_is_not_taken_for_its_end() -> None:
+    with pytest.raises(TimeoutError):
+        async with OpenStreams().stream():
+            raise TimeoutError
