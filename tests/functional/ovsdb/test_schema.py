@@ -220,7 +220,17 @@ async def test_a_server_without_the_database_is_named_at_the_deadline(rundir: Pa
         server.stop()
 
 
-async def test_the_newest_layout_of_the_pipeline_is_noted_once(servers: Servers) -> None:
+async def test_the_newest_layout_of_the_pipeline_is_noted_once(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = asyncio.Barrier(8)
+    register = IntentStore._register
+
+    async def together(store: IntentStore, deadline: float) -> None:
+        await everybody.wait()
+        await register(store, deadline)
+
+    monkeypatch.setattr(IntentStore, "_register", together)
     server = servers.of(SCHEMA)
     stores = [IntentStore(server.connection, host_id=type(HOST)(f"compute-{number}")) for number in range(8)]
     try:
