@@ -9,7 +9,7 @@ from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.flow_tables import PortPlace
 from ofctl.engine.inspection import link_problem, row_problem
-from ofctl.errors import DriverError
+from ofctl.errors import DriverError, OfctlError
 from ofctl.model.confirmation import Confirmation, Level, StageTiming
 from ofctl.openflow.wire import flow_digest
 from ofctl.pipeline.world import World
@@ -37,7 +37,11 @@ class Verification:
 
     async def _timed(self, stage: str, look: Awaitable[None]) -> None:
         begun = time.perf_counter()
-        await look
+        try:
+            await look
+        except OfctlError as error:
+            error.stage = error.stage or stage
+            raise
         spent_us = int((time.perf_counter() - begun) * 1e6)
         self._work.timings.append(StageTiming(stage=stage, duration_us=spent_us))
 

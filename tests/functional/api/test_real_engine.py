@@ -12,8 +12,11 @@ from ofctl.api.server import ApiServer
 from ofctl.client import (
     Aborted,
     AsyncClient,
+    ConfirmationLevel,
     DeadlineExceeded,
     FailedPrecondition,
+    FindingKind,
+    Internal,
     NotFound,
     Outcome,
     PortSpec,
@@ -24,7 +27,7 @@ from tests.eyes import NOTHING
 from tests.functional.api.conftest import settings
 from tests.functional.api.test_watch import take
 from tests.functional.engine.conftest import intents, lab
-from tests.functional.engine.lab import Lab
+from tests.functional.engine.lab import BRIDGE, Lab
 from tests.functional.engine.test_faults import before
 
 __all__ = ["intents", "lab"]
@@ -133,6 +136,27 @@ async def test_an_older_generation_never_wins(lab: Lab) -> None:
         assert lab.seen() == NOTHING
         assert (await client.plug(vm("p1"), generation=7)).generation == 7
         await client.unplug("p1")
+
+
+async def test_a_port_is_verified_and_the_host_audited(lab: Lab) -> None:
+    def tamper() -> None:
+        lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1010300000001/-1")
+
+    async with serving(lab) as client:
+        port = await client.plug(vm("p1"))
+        again = await client.verify("p1", level=ConfirmationLevel.CONFIRMATION_LEVEL_READBACK)
+        assert again.confirmation.level == ConfirmationLevel.CONFIRMATION_LEVEL_READBACK
+        assert again.confirmation.flow_digest == port.confirmation.flow_digest
+        assert again.confirmation.confirmed_at_ms > port.confirmation.confirmed_at_ms
+        with before(lab.engine.chassis, "read_back", tamper), pytest.raises(Internal) as caught:
+            await client.verify("p1", level=ConfirmationLevel.CONFIRMATION_LEVEL_READBACK)
+        assert (caught.value.reason, caught.value.stage) == ("READBACK_DIFFERS", "readback")
+        lab.ovs.vsctl("add-port", BRIDGE, "dummy0", "--", "set", "interface", "dummy0", "type=internal")
+        report = await client.audit(repair=True)
+        assert [(finding.kind, finding.subject) for finding in report.findings] == [
+            (FindingKind.FINDING_KIND_ROW_FOREIGN, "dummy0")
+        ]
+        assert (report.ports, report.devices, report.left_count) == (1, 1, 0) and report.flows > 20
 
 
 async def test_what_is_watched_goes_on_after_a_restart_of_the_agent(lab: Lab) -> None:
