@@ -178,8 +178,21 @@ class Chassis:
 
     async def attach(self, work: PortWork, *, deadline: float) -> None:
         """Make the device a port of the bridge; find its ofport."""
+        attached = await self.database.attach(
+            self._attachment(work), fresh=work.fresh, take_over=work.mending, deadline=deadline
+        )
+        work.fresh = False
+        work.ofport = attached.ofport
+
+    async def reattach(self, work: PortWork, *, deadline: float) -> None:
+        """As `attach`, but believe a row that is right: at start, before the switch is asked for its ports."""
+        assert work.state is not None
+        if work.fresh or not self.database.is_attached(self._attachment(work), ifindex=work.state.ifindex):
+            await self.attach(work, deadline=deadline)
+
+    def _attachment(self, work: PortWork) -> Attachment:
         binding = work.present
-        attachment = Attachment(
+        return Attachment(
             device=binding.device,
             bridge=self.bridge,
             port_id=binding.port_id,
@@ -187,9 +200,6 @@ class Chassis:
             host_id=binding.spec.host_id,
             device_id=binding.spec.device_id,
         )
-        attached = await self.database.attach(attachment, fresh=work.fresh, deadline=deadline)
-        work.fresh = False
-        work.ofport = attached.ofport
 
     async def install_flows(self, work: PortWork, *, deadline: float) -> None:
         """Put the port's flows and its flood bucket in the switch, with this wave's others."""

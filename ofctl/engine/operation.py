@@ -215,18 +215,19 @@ class Operation:
             raise DeadlineExceeded(f"no time was left for stage {self.stage.value}", stage=self.stage.value)
 
     async def _switch_lost(self, error: OfctlError, *, down: bool) -> Event:
-        """Wait until the switch is back, at most until the deadline."""
-        if self.stage in (Stage.INTENT, Stage.RECORD):
-            return await self._failed(error, down=down)
+        """Wait until what was lost is back, at most until the deadline."""
+        durable = self.stage in (Stage.INTENT, Stage.RECORD, Stage.REVOCATION, Stage.OBLIVION)
         try:
             if down:
                 self._check_turn()
-            await self.chassis.wait_ready(deadline=self._deadline(down=down))
+            if not durable:
+                await self.chassis.wait_ready(deadline=self._deadline(down=down))
             await self._back_off()
         except OfctlError as late:
             late.__cause__ = error
-            # That the switch is still away says less than why it was lost; an abort or the deadline says more.
-            return await self._failed(error if isinstance(late, Unavailable) else late, down=down)
+            # That it is still away says less than why it was lost; an abort, or the deadline of a switch, says more.
+            keep = isinstance(late, Unavailable) or (durable and isinstance(late, DeadlineExceeded))
+            return await self._failed(error if keep else late, down=down)
         return Event.SWITCH_LOST
 
     async def _failed(self, error: OfctlError, *, down: bool) -> Event:
@@ -246,7 +247,8 @@ class Operation:
         return Event.FAILED
 
     async def _back_off(self) -> None:
-        await asyncio.sleep(self._backoff_s)
+        left_s = float("inf") if self.forward_deadline is None else self.forward_deadline - self.clock.monotonic()
+        await asyncio.sleep(self._backoff_s if left_s < 0 else min(self._backoff_s, left_s))
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
 
     # The stages on the way down

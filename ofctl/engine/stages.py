@@ -41,7 +41,7 @@ class Event(enum.Enum):
     FAILED = "failed"
     """Refused, broken, out of time, cancelled or overtaken by an unplug."""
     SWITCH_LOST = "switch_lost"
-    """The connection to the switch or to its database went; what was in flight may or may not be done."""
+    """The switch, its database or that of the intents went away; what was in flight may or may not be done."""
     RETRY = "retry"
     """Failed, and the request said KEEP_TRYING."""
 
@@ -72,6 +72,9 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.DATAPATH, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.READBACK, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.RECORD, Event.FAILED): Stage.WITHDRAWAL,
+    # What is durable is written again: the store takes the same twice for once.
+    (Stage.INTENT, Event.SWITCH_LOST): Stage.INTENT,
+    (Stage.RECORD, Event.SWITCH_LOST): Stage.RECORD,
     (Stage.ATTACHMENT, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.FLOWS, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.DATAPATH, Event.SWITCH_LOST): Stage.ATTACHMENT,

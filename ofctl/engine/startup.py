@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ofctl.engine.chassis import Chassis
+from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
 from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables, PortPlace
@@ -246,15 +247,21 @@ class Host:
         logger.error("no uplink for %s: %s", physical_network, problem)
 
     async def _remove_leftovers(self, bindings: tuple[Binding, ...], deadline: float) -> None:
-        """Remove our rows and devices that no intent names, rows first."""
+        """Remove our rows and devices that no intent names, rows first; and rows of which the device is gone.
+
+        After a reboot those are all: a switch that is asked to let go of each, and then to take it again, takes twice
+        as long to restore (200 ports: 3.7 s; 1.4 s when it has let go of all beforehand).
+        """
         known = {binding.device for binding in bindings}
+        owned = await self.devices.owned(deadline=deadline)
+        there = {state.device for state in owned}
         rows = [
             state.device
             for state in self.database.interfaces().values()
-            if state.ours and state.port_id is not None and state.device not in known
+            if state.ours and state.port_id is not None and state.device not in known & there
         ]
         await asyncio.gather(*(self.database.detach(device, deadline=deadline) for device in rows))
-        leftovers = [state for state in await self.devices.owned(deadline=deadline) if state.device not in known]
+        leftovers = [state for state in owned if state.device not in known]
         await asyncio.gather(
             *(self.devices.remove(state.device, port_id=None, deadline=deadline) for state in leftovers)
         )
@@ -262,22 +269,34 @@ class Host:
             logger.warning("removed leftovers", extra=fields(rows=len(rows), devices=len(leftovers)))
 
     async def _restore(self, drift: Drift, engine: HostEngine, bindings: list[Binding], deadline: float) -> None:
-        """Make sure of device and row of every port that was plugged, all side by side; name those that fail."""
-        await asyncio.gather(*(self._restore_port(drift, engine, binding, deadline) for binding in bindings))
+        """Make sure of device and row of every port that was plugged, all side by side; note those that fail.
 
-    async def _restore_port(self, drift: Drift, engine: HostEngine, binding: Binding, deadline: float) -> None:
-        key = (binding.port_id, binding.spec.host_id)
-        with bound(port=binding.port_id, stage="restore"):
+        The devices first, so that their rows go in one transaction: of each, ovs-vswitchd reconfigures every port.
+        """
+        works = [engine.work_on(binding, existed=True) for binding in bindings]
+        for restore in (engine.chassis.make_device, engine.chassis.reattach):
+            done = await asyncio.gather(*(self._restored(drift, engine, restore, work, deadline) for work in works))
+            works = [work for work, restored in zip(works, done, strict=True) if restored]
+
+    async def _restored(
+        self,
+        drift: Drift,
+        engine: HostEngine,
+        restore: Callable[..., Coroutine[Any, Any, None]],
+        work: PortWork,
+        deadline: float,
+    ) -> bool:
+        with bound(port=work.spec.port_id, stage="restore"):
             try:
-                work = engine.work_on(binding, existed=True)
-                await engine.chassis.make_device(work, deadline=deadline)
-                await engine.chassis.attach(work, deadline=deadline)
+                await restore(work, deadline=deadline)
             except (OfctlError, NotFound) as error:
                 logger.error("a port cannot be restored: %s", error, extra=fields(reason=error.reason))
                 if error.reason == "NO_NETNS":
-                    drift.await_namespace(key)
+                    drift.await_namespace(work.key)
                 else:
-                    engine.book.trouble(key, PortState.DOWN, error.reason)
+                    engine.book.trouble(work.key, PortState.DOWN, error.reason)
+                return False
+        return True
 
     def _mend_unrestored(self, engine: HostEngine) -> None:
         """Go on with the ports that could not be restored, now that everybody else is served."""

@@ -59,24 +59,25 @@ class Attach(Operation[SwitchView, Attached]):
 
 
 class Detach(Operation[SwitchView, None]):
-    """No Port and no Interface of that name."""
+    """No Port and no Interface of that name. `foreign_too`: whoever made them."""
 
-    def __init__(self, device: DeviceName) -> None:
+    def __init__(self, device: DeviceName, *, foreign_too: bool = False) -> None:
         super().__init__(f"device:{device}")
         self.device = device
+        self.foreign_too = foreign_too
 
     def build(self, view: SwitchView) -> list[Json]:
         view.root()
         state = view.interface_state(self.device)
         if state is None:
             return []
-        if not state.ours or state.port != self.device:
+        if state.port != self.device or not (state.ours or self.foreign_too):
             raise foreign_device(self.device, state)
         return remove_port(view.ports[self.device])
 
     def result(self, view: SwitchView, marker: int) -> None:  # noqa: ARG002
         state = view.interface_state(self.device)
-        if state is not None and state.ours:
+        if state is not None and (state.ours or self.foreign_too):
             raise AttachError(
                 f"port {self.device} is still on bridge {state.bridge}: another client put it back",
                 subject=self.device,

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 from ofctl.model.vif import DatapathType
-from ofctl.ovsdb.attachments import Attach, Detach, check_ours
+from ofctl.ovsdb.attachments import Attach, Detach, check_ours, external_ids
 from ofctl.ovsdb.bridges import EnsureBridge, changes_of, no_such_bridge
 from ofctl.ovsdb.connection import OvsdbConnection
 from ofctl.ovsdb.kernel import kernel_has_datapath
@@ -140,19 +140,40 @@ class SwitchDatabase:
             default = DatapathType.SYSTEM
         return EnsureBridge(spec, host_id=self.host_id, default_type=default, adopt=adopt)
 
-    async def attach(self, attachment: Attachment, *, deadline: float, fresh: bool = False) -> Attached:
+    async def attach(
+        self, attachment: Attachment, *, deadline: float, fresh: bool = False, take_over: bool = False
+    ) -> Attached:
         """Make the device a port of the bridge and return when ovs-vswitchd has given it an ofport.
 
         Idempotent. `fresh`: the device was made a moment ago, so a row that is there belongs to a device that is
         gone; it is removed in a transaction of its own first, or the port would look well and carry nothing.
+        `take_over`: the device is ours beyond doubt, so a row of that name that is not, or is on another bridge, was
+        put there by hand: it is removed first, too.
         Raises NotFound for the bridge, Refused (BRIDGE_FOREIGN; DEVICE_FOREIGN for a row that is not ours;
         DEVICE_IN_USE for one of another port), AttachError with OVS's text (the row stays: call `detach`).
         """
         present = self._interfaces.get(attachment.device)
-        if fresh and present is not None:
+        strange = present is not None and not (present.ours and present.bridge == attachment.bridge)
+        if take_over and strange:
+            await self._connection.run(Detach(attachment.device, foreign_too=True), deadline=deadline)
+        elif fresh and present is not None:
             check_ours(present, attachment)
             await self._connection.run(Detach(attachment.device), deadline=deadline)
         return await self._connection.run(Attach(attachment), deadline=deadline)
+
+    def is_attached(self, attachment: Attachment, *, ifindex: int) -> bool:
+        """Tell whether the row is as `attach` would leave it, and ovs-vswitchd has taken it as that device; no I/O.
+
+        It is what ovs-vswitchd said last; whether it runs now, the database does not know. `attachment` names no MTU.
+        """
+        state = self._interfaces.get(attachment.device)
+        return (
+            state is not None
+            and state.ours
+            and (state.bridge, state.port) == (attachment.bridge, attachment.device)
+            and (state.ofport is not None and not state.error and state.ifindex == ifindex)
+            and external_ids(attachment).items() <= dict(state.external_ids).items()
+        )
 
     async def detach(self, device: DeviceName, *, deadline: float) -> None:
         """Remove the port and return when ovs-vswitchd has let go of the device. Idempotent.

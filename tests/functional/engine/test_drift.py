@@ -43,13 +43,26 @@ def move_to_another_bridge(lab: Lab, device: str) -> None:
     run(["ip", "link", "set", device, "master", "other0"])
 
 
+def move_to_another_switch_bridge(lab: Lab, device: str) -> None:
+    lab.ovs.vsctl("add-br", "br-other", "--", "set", "bridge", "br-other", "datapath_type=netdev")
+    lab.ovs.vsctl("del-port", BRIDGE, device, "--", "add-port", "br-other", device)
+
+
 def remove_row(lab: Lab, device: str) -> None:
     lab.ovs.vsctl("del-port", BRIDGE, device)
 
 
 @pytest.mark.parametrize(
     "mischief",
-    [delete_device, replace_device, set_down, change_mtu, move_to_another_bridge, remove_row],
+    [
+        delete_device,
+        replace_device,
+        set_down,
+        change_mtu,
+        move_to_another_bridge,
+        move_to_another_switch_bridge,
+        remove_row,
+    ],
     ids=lambda each: each.__name__,
 )
 async def test_a_port_is_degraded_mended_and_active_again(lab: Lab, mischief: Mischief) -> None:
