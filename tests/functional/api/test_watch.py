@@ -160,7 +160,9 @@ async def test_a_slow_reader_is_cut_off_and_can_resume(open_rundir: Path) -> Non
                     await extend(read, events)
                 error = api_error(caught.value)
                 assert isinstance(error, ResourceExhausted) and error.reason == "WATCH_TOO_SLOW"
-                assert 2 < len(read) < 200
+                assert 1 <= len(read) < 400
+                for _ in range(200):
+                    degrade(engine, "web")
                 last = read[-1]
                 again = port_pb2.WatchPortsRequest(resume_epoch=last.epoch, resume_revision=last.revision)
                 call = stub.WatchPorts(again, timeout=5)
@@ -271,6 +273,7 @@ async def test_a_client_that_is_too_slow_goes_on(rundir: Path) -> None:
         async with AsyncClient(f"unix:{rundir}/api.sock", timeout_s=5) as client, aclosing(client.watch()) as events:
             assert await take(events, 1) == ["synced snapshot"]
             await client.plug(PortSpec(port_id="web", network_id="blue", vm=VmConsumer(), labels=labels))
+            assert await take(events, 1) == ["added web"]
             for _ in range(400):
                 degrade(engine, "web")
                 await asyncio.sleep(0)
@@ -279,7 +282,7 @@ async def test_a_client_that_is_too_slow_goes_on(rundir: Path) -> None:
             async with asyncio.timeout(5):
                 while seen[-1] != "synced snapshot":
                     seen.append(told(await anext(events)))
-            assert seen[1] == "added web" and seen[-2:] == ["removed web", "synced snapshot"] and len(seen) < 400
+            assert seen[-2:] == ["removed web", "synced snapshot"] and len(seen) < 400
     finally:
         await server.stop(0)
 
