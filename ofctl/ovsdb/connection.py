@@ -31,6 +31,7 @@ class OvsdbConnection(Generic[V]):
         self._subscribers: list[Callable[[Any], None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
         self._worker: Worker | None = None
+        self._waking = False
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Future[None]
         self.connected = False
@@ -105,6 +106,10 @@ class OvsdbConnection(Generic[V]):
         operation.future = self._loop.create_future()
         timer = self._loop.call_at(deadline, self._expire, worker, operation)
         worker.submit(operation)
+        if not self._waking:
+            # When everybody who is about to submit in this turn of the loop has done so: they share a transaction.
+            self._waking = True
+            self._loop.call_soon(self._wake, worker)
         try:
             return await operation.future
         except asyncio.CancelledError:
@@ -112,6 +117,10 @@ class OvsdbConnection(Generic[V]):
             raise
         finally:
             timer.cancel()
+
+    def _wake(self, worker: Worker) -> None:
+        self._waking = False
+        worker.wake()
 
     def _expire(self, worker: Worker, operation: Operation[V, Any]) -> None:
         if operation.future.done():

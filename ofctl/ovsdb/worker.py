@@ -79,9 +79,8 @@ class Worker:
         self.thread = threading.Thread(target=self._run, name=f"ovsdb-{view.schema['name']}", daemon=True)
 
     def submit(self, operation: AnyOperation) -> None:
-        """Queue an operation for the next wave."""
+        """Queue an operation for the next wave; call `wake` after the last of those that come together."""
         self._backlog.submit(operation)
-        self.wake()
 
     def withdraw(self, operation: AnyOperation) -> Phase:
         """Let go of an operation whose caller goes; see `Backlog.withdraw`."""
