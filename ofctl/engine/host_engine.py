@@ -375,7 +375,7 @@ class HostEngine:
 
     def host(self) -> HostView:
         """See `PlugEngine.host`."""
-        return describe_host(self.chassis, self.inventory, port_count=len(self.book))
+        return describe_host(self.chassis, self.inventory, port_count=len(self.book), counters=self.book.counters)
 
     def network(self, network_id: NetworkId) -> NumberedNetwork:
         """See `PlugEngine.network`."""

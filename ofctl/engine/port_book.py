@@ -76,6 +76,7 @@ class PortBook:
 
     def leave(self, operation: Operation) -> None:
         """Take the result of an operation that is over."""
+        self.counters["operations.confirmed" if operation.confirmed else "operations.ended_absent"] += 1
         for member in operation.members:
             if self._operations.get(member.key) is operation:
                 del self._operations[member.key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 
 from ofctl import __version__
 from ofctl.engine.chassis import Chassis
@@ -14,7 +15,7 @@ from ofctl.model.host import BridgeView, HostView, UplinkView
 from ofctl.model.ids import DeviceName, Dpid
 
 
-def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int) -> HostView:
+def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int, counters: Mapping[str, int]) -> HostView:
     """Return the host as it is known at this moment; no I/O."""
     not_ready = []
     try:
@@ -27,7 +28,7 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int) ->
         host_id=inventory.host_id,
         versions=(
             ("ofctl", __version__),
-            ("openvswitch", chassis.database.ovs_version),
+            ("openvswitch", _switch_version(chassis)),
             ("kernel", platform.release()),
             ("python", platform.python_version()),
             ("os-ken", importlib.metadata.version("os-ken")),
@@ -50,7 +51,14 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int) ->
         max_ports=inventory.max_ports,
         port_count=port_count,
         not_ready=tuple(not_ready),
+        counters=tuple(sorted(counters.items())),
     )
+
+
+def _switch_version(chassis: Chassis) -> str:
+    """Return what the switch says of itself; its database knows only if the distribution's script has written it."""
+    said = chassis.switch.description
+    return said.software if said is not None else chassis.database.ovs_version
 
 
 def _uplinks(chassis: Chassis, inventory: Inventory) -> tuple[UplinkView, ...]:

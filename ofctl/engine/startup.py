@@ -192,6 +192,7 @@ class Host:
 
     def _resync_changed(self, resynced: bool) -> None:
         if self._engine is not None:
+            self._engine.book.counters["switch.resynced" if resynced else "switch.lost"] += 1
             self._engine.book.publish_all()
         if self._serving:
             self._on_ready(resynced)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from ofctl.errors import Aborted, Refused
 from ofctl.model.confirmation import Outcome
 from ofctl.model.ids import DeviceName, PhysicalNetwork
 from ofctl.model.port import NamespaceConsumer, PortState, Recovery
+from ofctl.pipeline.tables import DELIVER, LAYOUT_VERSION
 from ofctl.sandbox.ovs import run
 from tests.eyes import NOTHING, intended
 from tests.functional.engine.lab import BRIDGE, HOST, Lab, Namespace
@@ -37,6 +41,43 @@ async def test_a_restart_finds_everything_right_and_loses_no_packet(lab: Lab) ->
         for before in (first, second):
             assert lab.engine.port(before.binding.port_id, HOST).binding.numbers == before.binding.numbers
         await lab.see(first, second)
+
+
+@contextmanager
+def another_layout() -> Iterator[None]:
+    """Make this process an agent of the next version of the pipeline: other cookies, and a table elsewhere."""
+    number = DELIVER.number
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("ofctl.pipeline.tables.LAYOUT_VERSION", LAYOUT_VERSION + 1)
+        object.__setattr__(DELIVER, "number", number + 1)
+        try:
+            yield
+        finally:
+            object.__setattr__(DELIVER, "number", number)
+
+
+async def test_another_layout_version_and_back_under_traffic(lab: Lab) -> None:
+    """N -> N+1 -> N: not one packet is lost, and no flow of the other layout is left."""
+    with Namespace() as one, Namespace() as two:
+        await lab.plug(lab.inside("p1", one, 5))
+        await lab.plug(lab.inside("p2", two, 6))
+        before = sorted(lab.ovs.ovs_ofctl("dump-flows", BRIDGE, "--no-stats").splitlines())
+        argv = ["nsenter", f"--net={one.path}", "ping", "-q", "-i", "0.001", "-c", "4000", "10.1.0.6"]
+        ping = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        await asyncio.sleep(0.2)
+        with another_layout():
+            await lab.stop()
+            await lab.start()
+            cookies = re.findall(r"cookie=0x(fc1\d\d)", lab.ovs.ovs_ofctl("dump-flows", BRIDGE))
+            assert set(cookies) == {f"fc1{LAYOUT_VERSION + 1:02x}"}
+            await lab.plug(lab.spec("p3"))
+            await lab.stop()
+        await lab.start()
+        await lab.unplug("p3")
+        assert ping.returncode is None, "the traffic ended before the last restart was over"
+        output, _ = await ping.communicate()
+        assert b" 0% packet loss" in output, output.decode()
+        assert sorted(lab.ovs.ovs_ofctl("dump-flows", BRIDGE, "--no-stats").splitlines()) == before
 
 
 async def test_drift_while_the_agent_was_away_is_mended(lab: Lab) -> None:
