@@ -100,7 +100,7 @@ class Entrance:
 
     def _make(self, netns: int) -> None:
         try:
-            _enter(netns)
+            enter(netns)
             self._socket = RouteSocket()
         except OSError as error:
             self._error = error
@@ -130,8 +130,8 @@ def _open_regular(path: str, field: str) -> int:
         os.close(handle)
 
 
-def _enter(netns: int) -> None:
-    """Move the calling thread into a namespace. (os.setns came with Python 3.12.)"""
+def enter(netns: int) -> None:
+    """Move the calling thread, which should be one of its own, into a namespace. (os.setns came with Python 3.12.)"""
     if _libc.setns(netns, CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -145,7 +145,7 @@ async def test_a_namespace_that_we_may_not_enter(
     devices: Devices, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(namespaces, "_enter", lambda netns: fail(1)())
+        patched.setattr(namespaces, "enter", lambda netns: fail(1)())
         with pytest.raises(DeviceError, match="enter the network namespace") as caught:
             await devices.ensure_veth(spec_in(namespace), deadline=soon())
     assert caught.value.metadata["errno"] == "EPERM"
