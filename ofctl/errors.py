@@ -12,7 +12,10 @@
     ├── Cancelled              CANCELLED            the caller went away
     ├── DeadlineExceeded       DEADLINE_EXCEEDED
     ├── ConfigError            (at start only)      names the option
+    │   └── AppRefused         (at start only)      an app cannot be loaded
     └── DriverError            INTERNAL             the host did not do what it was asked
+        ├── AppFailed                               an app made no flows, or flows that it may not make
+        ├── BinderFailed       UNAVAILABLE          what an app binds ports to does not do it
         ├── DeviceError                             the kernel refused (netlink, ioctl)
         ├── AttachError                             OVS gave no ofport, or an error in its row
         ├── SwitchRejected                          OpenFlow error: nothing of the bundle is in
@@ -141,10 +144,36 @@ class ConfigError(OfctlError):
     default_reason = "BAD_CONFIGURATION"
 
 
+class AppRefused(ConfigError):
+    """An app cannot be loaded; the message names it and says why."""
+
+    default_reason = "APP_REFUSED"
+
+    def __init__(self, app: str, problem: str = "it is not right") -> None:
+        super().__init__(f"app {app} cannot be loaded: {problem}", subject=app, metadata={"app": app})
+
+
 class DriverError(OfctlError):
     """The host did not do what it was asked."""
 
     default_reason = "DRIVER_FAILED"
+
+
+class AppFailed(DriverError):
+    """An app made no flows, or flows that it may not make; `metadata['app']` names it. A defect of the app."""
+
+    default_reason = "APP_FAILED"
+
+    def __init__(self, app: str, problem: str = "is not right") -> None:
+        super().__init__(f"app {app} {problem}", subject=app, metadata={"app": app})
+
+
+class BinderFailed(DriverError):
+    """What a binder needs outside of the host does not answer, or not as it should; `metadata['binder']` names it."""
+
+    code = "UNAVAILABLE"
+    retryable = True
+    default_reason = "BINDER_FAILED"
 
 
 class DeviceError(DriverError):

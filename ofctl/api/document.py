@@ -16,10 +16,10 @@ from pathlib import Path
 import ofctl
 from ofctl import errors
 from ofctl.api.status import DEFAULT_RETRY_MS, status_of
-from ofctl.errors import ConfigError, InvalidField, OfctlError
+from ofctl.errors import AppRefused, ConfigError, InvalidField, OfctlError
 
 DOCUMENT = Path("docs/errors.md")
-START_ONLY: tuple[type[OfctlError], ...] = (ConfigError,)
+START_ONLY: tuple[type[OfctlError], ...] = (ConfigError, AppRefused)
 """Raised before anything is served."""
 
 HEAD = f"""\

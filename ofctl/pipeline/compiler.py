@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ofctl.model.ids import NetworkIndex, PortIndex
+from ofctl.pipeline.anchors import Chain
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.diff import diff
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Flow, FlowSet, Group
-from ofctl.pipeline.tables import PATHS, REGISTER_SLICES, TABLES, check_declaration
+from ofctl.pipeline.tables import (
+    PATHS,
+    REGISTER_SLICES,
+    TABLES,
+    check_declaration,
+    host_cookie,
+    network_cookie,
+    port_cookie,
+)
 from ofctl.pipeline.world import World, WorldPort
 
 
@@ -30,7 +39,11 @@ class Compiler:
             raise ValueError(f"an app is given twice: {names}")
         owned = tuple(table for app in self.apps for table in app.tables)
         extra = tuple(table for table in owned if table not in TABLES)
-        check_declaration((*TABLES, *extra), REGISTER_SLICES, PATHS)
+        self.tables = (*TABLES, *extra)
+        """All that is declared, third parties' tables too."""
+        self._chain = Chain(self.apps)
+        slices = [field for app in self.apps if app.place is not None for field in app.place.registers.values()]
+        check_declaration(self.tables, (*REGISTER_SLICES, *slices), (*PATHS, *self._chain.paths))
         for app in self.apps:
             for table in app.tables:
                 if table.owner != app.name:
@@ -38,22 +51,27 @@ class Compiler:
 
     def compile_host(self, world: World) -> FlowSet:
         """Return the flows that are there whatever is plugged."""
-        return FlowSet(tuple(flow for app in self.apps for flow in app.host_flows(world)))
+        flows = self._chain.flows(lambda app: app.host_flows(world), host_cookie(), "the host")
+        return FlowSet((*flows, *self._chain.misses()))
 
     def compile_network(self, network: NetworkIndex, world: World) -> FlowSet:
         """Return the flows of a network that are no port's; raises KeyError if it is not there."""
-        return FlowSet(tuple(flow for app in self.apps for flow in app.network_flows(network, world)))
+        subject = f"network {world.networks[network].network_id}"
+        cookie = network_cookie(network)
+        return FlowSet(self._chain.flows(lambda app: app.network_flows(network, world), cookie, subject))
 
     def compile_shard(self, network: NetworkIndex, shard: int, world: World) -> FlowSet:
         """Return the groups of one shard of a network."""
-        return FlowSet(groups=tuple(g for app in self.apps for g in app.shard_groups(network, shard, world)))
+        groups = (group for app in self._chain.core for group in app.shard_groups(network, shard, world))
+        return FlowSet(groups=self._chain.groups(groups))
 
     def compile_port(self, port: PortIndex, world: World) -> FlowSet:
         """Return the flows of a port, all under `port_cookie(port)`; raises KeyError if it is not there."""
         return self._port(world.ports[port], world)
 
     def _port(self, port: WorldPort, world: World) -> FlowSet:
-        return FlowSet(tuple(flow for app in self.apps for flow in app.port_flows(port, world)))
+        subject, cookie = f"port {port.port_id}", port_cookie(port.index)
+        return FlowSet(self._chain.flows(lambda app: app.port_flows(port, world), cookie, subject))
 
     def compile_all(self, world: World) -> FlowSet:
         """Return everything that must be on the switch. Raises ValueError if two flows share an identity."""

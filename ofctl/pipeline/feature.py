@@ -3,25 +3,47 @@
 # ruff: noqa: ARG002  (the empty answers look at nothing)
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from ofctl.model.ids import NetworkIndex
+from ofctl.pipeline.app import AnchoredTable, App, Counter, Place, RegisterBits
+from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import Flow, Group, Table
 from ofctl.pipeline.world import World, WorldPort
 
 
-class FeatureApp(Protocol):
+class FeatureApp(App):
     """One feature. Stateless and pure: the same world gives the same flows. It never talks to the switch.
 
     Flows lie only in tables that the app owns, and bear the cookie of what they are for (`ofctl.pipeline.tables`).
     What each method may look at is part of the contract, because `Compiler.changes` skips what cannot have changed.
-    Subclass this to inherit the empty answers.
+
+    A third party's app declares what it wants and is given it (docs/plugins.md). Its flows may match everything, set
+    header fields and its own registers, push and pop tags, drop, look up its own tables and go ONWARD; only the core
+    sends frames out.
     """
 
-    name: str
-    """The owner in the table's declaration."""
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
+    """Those it owns: the core's apps name them, a third party's are those of its `place`."""
+    anchored: ClassVar[Sequence[AnchoredTable]] = ()
+    registers: ClassVar[Sequence[RegisterBits]] = ()
+    counters: ClassVar[Sequence[Counter]] = ()
+
+    def __init__(self, place: Place | None = None) -> None:
+        super().__init__(place)
+        if place is not None:
+            self.tables = tuple(place.tables.values())
+
+    def table(self, name: str) -> Table:
+        """Return the table that the app declared under this name."""
+        assert self.place is not None
+        return self.place.tables[name]
+
+    def register(self, name: str) -> RegisterSlice:
+        """Return the register bits that the app declared under this name."""
+        assert self.place is not None
+        return self.place.registers[name]
 
     def host_flows(self, world: World) -> Iterable[Flow]:
         """Return the flows that are there whatever is plugged. May look at `world.uplinks` only."""

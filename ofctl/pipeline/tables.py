@@ -32,11 +32,11 @@ class Stage:
 STAGES = (
     Stage(0, 9, "classification", "which network and which port a frame comes from"),
     Stage(10, 19, "origin", "is the sender who it says it is: from outside; port security (not built yet)"),
-    Stage(20, 29, "anchor-from-port", "third-party apps, before connection tracking (not built yet)"),
+    Stage(20, 29, "anchor-from-port", "third-party apps, before connection tracking"),
     Stage(30, 49, "egress-security", "connection tracking and security groups, away from the port (not built yet)"),
     Stage(50, 99, "forwarding", "where to: one port, the ports of the network, outside"),
     Stage(100, 119, "ingress-security", "connection tracking and security groups, to the port (not built yet)"),
-    Stage(120, 129, "anchor-to-port", "third-party apps, when the destination is known (not built yet)"),
+    Stage(120, 129, "anchor-to-port", "third-party apps, when the destination is known"),
     Stage(190, 199, "delivery", "the only place that sends a frame out"),
     Stage(200, 229, "guests", "tables of classic Ryu and os-ken apps (not built yet)"),
     Stage(230, 249, "learned", "dynamic tables: the switch writes the flows itself"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ofctl.model.ids import MacAddress, NetworkIndex, OfPort, PhysicalNetwork, PortId, PortIndex
 from ofctl.model.network import Network, NumberedNetwork
+from ofctl.pipeline.annotations import annotations_of
 from ofctl.pipeline.flow import MAX_BUCKETS
 from ofctl.pipeline.tables import MAX_NETWORK_INDEX, MAX_PORT_INDEX, MAX_SHARDS
 
@@ -30,6 +31,8 @@ class WorldPort:
     network: NetworkIndex
     mac_address: MacAddress
     ofport: OfPort
+    annotations: tuple[tuple[str, str], ...] = ()
+    """What apps add to a port, by APP/NAME."""
 
     def __post_init__(self) -> None:
         if not 0 < self.index <= MAX_PORT_INDEX:
@@ -42,6 +45,10 @@ class WorldPort:
     def shard(self) -> int:
         """Which of the network's flood groups the port is in."""
         return self.slot // MAX_BUCKETS
+
+    def annotations_of(self, app: str) -> dict[str, str]:
+        """Return one app's annotations by their own names."""
+        return annotations_of(app, self.annotations)
 
     @property
     def mac_number(self) -> int:
