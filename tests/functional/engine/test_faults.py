@@ -61,6 +61,28 @@ async def test_a_frozen_switch_is_answered_in_time_and_truthfully(lab: Lab, stag
     await lab.see(port)
 
 
+@pytest.mark.chaos
+@pytest.mark.parametrize("timeout_s", [5, 40])
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_switch_that_is_frozen_for_half_a_minute(lab: Lab, stage: str, timeout_s: float) -> None:
+    """A caller who has not so much time hears so in time; one who has is confirmed when the switch is back."""
+    begun = time.monotonic()
+
+    def freeze() -> None:
+        lab.ovs.freeze_vswitchd()
+        asyncio.get_running_loop().call_later(30, lab.ovs.thaw_vswitchd)
+
+    with before(lab.engine.chassis, stage, freeze):
+        plug = lab.plug(lab.spec("p1"), level=Level.READBACK, timeout_s=timeout_s, request_id="r")
+        (answer,) = await asyncio.gather(plug, return_exceptions=True)
+    assert isinstance(answer, OfctlError) is (timeout_s < 30)
+    assert time.monotonic() - begun < timeout_s + 0.1
+    await until(lambda: time.monotonic() > begun + 30, timeout_s=35)
+    await until(lambda: lab.record("r").outcome in (Outcome.ABSENT, Outcome.CONFIRMED), timeout_s=10)
+    assert (lab.record("r").outcome is Outcome.CONFIRMED) is (timeout_s > 30)
+    assert lab.seen().as_intended
+
+
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_switch_killed_in_the_middle_of_a_plug(lab: Lab, namespace: Namespace, stage: str) -> None:
     """The plug waits for the switch to come back, and confirms what is there then."""
