@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -85,10 +86,9 @@ async def test_a_watchdog_that_is_not_for_us(listener: tuple[socket.socket, str]
 async def test_a_manager_without_room_is_told_later_and_in_order(listener: tuple[socket.socket, str]) -> None:
     heard, address = listener
     manager = ServiceManager({"NOTIFY_SOCKET": address})
-    filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    filler.setblocking(False)
     fillings = 0
-    with filler, pytest.raises(BlockingIOError):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler, contextlib.suppress(BlockingIOError):
+        filler.setblocking(False)
         while True:
             filler.sendto(b"filling", heard.getsockname())
             fillings += 1
