@@ -18,7 +18,10 @@ from ofctl.ovsdb.framing import MessageSplitter
 
 RECEIVE_BYTES = 65_536
 MIN_BACKOFF_MS = 50
-MAX_BACKOFF_MS = 2_000
+MAX_BACKOFF_MS = 250
+"""A cluster without a leader sends every client away; it has one again a second after the last one's death."""
+PROBE_MS = 1_000
+"""How long a member of a cluster may be silent before it is asked for a sign of life; as long again, and it is left."""
 
 Json = dict[str, Any]
 RowNotice = Callable[[str, Any, Any], None]
@@ -85,7 +88,9 @@ class FastSession(ovs.jsonrpc.Session):  # type: ignore[misc]
         reconnect.min_backoff, reconnect.max_backoff = MIN_BACKOFF_MS, MAX_BACKOFF_MS
         reconnect.enable(now)
         reconnect.set_backoff_free_tries(len(remotes))
-        if not ovs.stream.stream_or_pstream_needs_probes(reconnect.get_name()):
+        if len(remotes) > 1:
+            reconnect.set_probe_interval(PROBE_MS)
+        elif not ovs.stream.stream_or_pstream_needs_probes(reconnect.get_name()):
             reconnect.set_probe_interval(0)
         return session
 

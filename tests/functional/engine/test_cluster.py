@@ -56,12 +56,15 @@ async def clustered(ovs: PrivateOvs, cluster: Cluster) -> AsyncIterator[Lab]:
         await lab.stop()
 
 
-async def test_a_plug_whose_leader_dies_is_confirmed_or_fails_truthfully(clustered: Lab, cluster: Cluster) -> None:
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+async def test_a_plug_whose_leader_dies_is_confirmed_or_fails_truthfully(
+    clustered: Lab, cluster: Cluster, fault: str
+) -> None:
     (first,) = await clustered.plug(clustered.spec("p0"))
     await clustered.see(first)
     leader = cluster.leader()
     assert leader.child is not None
-    # It takes the transaction and never says so: what a leader does that is cut off in the middle.
+    # It has the transactions on its socket and does not answer: nobody knows what it will do with them.
     os.kill(leader.child.pid, signal.SIGSTOP)
     plugs = [
         asyncio.create_task(clustered.plug(clustered.spec(f"p{n}"), timeout_s=TIMEOUT_S, request_id=f"r{n}x"))
@@ -69,9 +72,12 @@ async def test_a_plug_whose_leader_dies_is_confirmed_or_fails_truthfully(cluster
     ]
     begun = asyncio.get_running_loop().time()
     await until(lambda: clustered.engine.store.transactions_sent > 3)
-    leader.kill()
+    if fault == "killed":
+        leader.kill()
     outcomes = await asyncio.gather(*plugs, return_exceptions=True)
     assert asyncio.get_running_loop().time() - begun < TIMEOUT_S
+    if fault == "frozen":
+        leader.kill()  # the eyes of the test would wait for it
     there = [first]
     for number, outcome in enumerate(outcomes, 1):
         if isinstance(outcome, OfctlError):
