@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ofctl.errors import Refused
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 from ofctl.model.vif import DatapathType
 from ofctl.ovsdb.attachments import Attach, Detach, check_ours, external_ids
@@ -122,11 +123,19 @@ class SwitchDatabase:
     async def adopt_bridge(self, spec: BridgeSpec, *, dry_run: bool, deadline: float) -> Adoption:
         """Put our mark and settings on an existing bridge, or only say what that would change.
 
-        The datapath type of an existing bridge is kept if `spec` names none. Raises NotFound.
+        The datapath type of an existing bridge is kept if `spec` names none. Raises NotFound, Refused (AGENT_RUNNING)
+        while an agent of the host writes; `dry_run` works beside it.
         """
         state = self._bridges.get(spec.name)
         if state is None:
             raise no_such_bridge(spec.name)
+        if not dry_run and not self.locked:
+            raise Refused(
+                f"an agent of host {self.host_id} is running, and it alone writes for it; stop it (systemctl stop "
+                f"ofctl-agent), adopt {spec.name}, and start it again",
+                reason="AGENT_RUNNING",
+                subject=spec.name,
+            )
         changes = changes_of(state, spec, self.host_id)
         if not dry_run:
             await self._connection.run(self._ensure(spec, adopt=True), deadline=deadline)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 
+from ofctl.cli.main import cli
 from ofctl.errors import AttachError, InvalidField, NotFound, Refused
 from ofctl.model.ids import DeviceName, PhysicalNetwork
 from ofctl.model.vif import DatapathType
@@ -165,3 +168,18 @@ async def test_an_uplink_by_a_bond_has_a_bridge_of_its_own(ovs: PrivateOvs, swit
 async def test_an_uplink_is_either_devices_or_a_bridge(switch: SwitchDatabase) -> None:
     with pytest.raises(InvalidField):
         await switch.attach_uplink(UplinkSpec(physical_network=PHYSICAL, bridge=BRIDGE), deadline=soon())
+
+
+async def test_adopt_beside_a_running_agent_says_what_to_do(ovs: PrivateOvs, switch: SwitchDatabase) -> None:
+    ovs.vsctl("add-br", "br7", "--", "set", "bridge", "br7", "datapath_type=netdev")
+    before = ovs.vsctl("list", "bridge", "br7")
+    command = ["bridge", "adopt", "br7", "--db", ovs.database.connection, "--host-id", HOST]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, command, prog_name="ofctl")
+    assert done.exit_code != 0
+    assert done.stderr.startswith(f"ofctl: an agent of host {HOST} is running"), done.stderr
+    assert "systemctl stop ofctl-agent" in done.stderr and "Traceback" not in done.output
+    assert ovs.vsctl("list", "bridge", "br7") == before
+    rehearsed = await asyncio.to_thread(CliRunner().invoke, cli, [*command, "--dry-run"], prog_name="ofctl")
+    assert rehearsed.exit_code == 0 and "would change" in rehearsed.output
+    await switch.close()
+    assert (await asyncio.to_thread(CliRunner().invoke, cli, command, prog_name="ofctl")).exit_code == 0
