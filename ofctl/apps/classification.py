@@ -9,6 +9,7 @@ from ofctl.model.ids import NetworkIndex
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import ETH_SRC, IN_PORT, VLAN_PRESENT, VLAN_VID
 from ofctl.pipeline.flow import Flow, Match, PopVlan, SetField, Term
+from ofctl.pipeline.probe import BROADCAST, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
     CLASSIFY,
     FROM_OUTSIDE,
@@ -62,3 +63,9 @@ class Classification(FeatureApp):
             (SetField(NETWORK, port.network), SetField(SOURCE, port.index)),
             goto=SOURCE_KNOWN,
         )
+
+    def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        tagged = probe_frame(BROADCAST, port.mac_number, tag=1)
+        yield Probe("broadcast with a VLAN tag", Direction.FROM_PORT, tagged)
+        from_group = probe_frame(BROADCAST, port.mac_number | MULTICAST_BIT)
+        yield Probe("broadcast from a group address", Direction.FROM_PORT, from_group)

@@ -8,13 +8,17 @@ from collections.abc import Iterable
 from ofctl.model.ids import NetworkIndex
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import VLAN_PRESENT, VLAN_VID
-from ofctl.pipeline.flow import Flow, Match, Output, PushVlan, SetField, Term
+from ofctl.pipeline.flow import Flow, Match, Output, PushVlan, SetField, Term, ToController
 from ofctl.pipeline.tables import (
     DELIVER,
     DESTINATION,
+    IS_PROBE,
     NETWORK,
+    NO_PROBE,
     OUTSIDE_BIT,
+    PROBE_CONTROLLER,
     Priority,
+    host_cookie,
     network_cookie,
     port_cookie,
 )
@@ -22,10 +26,14 @@ from ofctl.pipeline.world import World, WorldPort
 
 
 class Delivery(FeatureApp):
-    """To a port as it is; to the outside with the network's tag, on the network's uplink."""
+    """To a port as it is; to the outside with the network's tag, on the network's uplink; a probe to its sender."""
 
     name = "delivery"
     tables = (DELIVER,)
+
+    def host_flows(self, world: World) -> Iterable[Flow]:
+        # The flows that send out do not match a probe, so that even without this one it would reach nobody.
+        yield Flow(DELIVER, Priority.BROAD, Match.of(IS_PROBE), host_cookie(), (ToController(PROBE_CONTROLLER),))
 
     def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
         uplink = world.uplink_of(network)
@@ -36,7 +44,7 @@ class Delivery(FeatureApp):
         yield Flow(
             DELIVER,
             Priority.BROAD,
-            Match.of(Term(NETWORK, network), Term(DESTINATION, OUTSIDE_BIT, OUTSIDE_BIT)),
+            Match.of(Term(NETWORK, network), Term(DESTINATION, OUTSIDE_BIT, OUTSIDE_BIT), NO_PROBE),
             network_cookie(network),
             (output,) if tag is None else (PushVlan(), SetField(VLAN_VID, tag | VLAN_PRESENT), output),
         )
@@ -45,7 +53,7 @@ class Delivery(FeatureApp):
         yield Flow(
             DELIVER,
             Priority.PORT,
-            Match.of(Term(DESTINATION, port.index)),
+            Match.of(Term(DESTINATION, port.index), NO_PROBE),
             port_cookie(port.index),
             (Output(port.ofport),),
         )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from ofctl.model.ids import NetworkIndex, PortIndex
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Bucket, Flow, Group, Match, Resubmit, SetField, Term, ToGroup
+from ofctl.pipeline.probe import BROADCAST, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
     DESTINATION,
     DESTINATION_KNOWN,
@@ -18,7 +19,10 @@ from ofctl.pipeline.tables import (
     flood_group_id,
     network_cookie,
 )
-from ofctl.pipeline.world import World
+from ofctl.pipeline.world import World, WorldPort
+
+MAX_PROBED_COPIES = 64
+"""In a network with more ports a broadcast is no probe: each copy comes back to who sent it."""
 
 
 class Flooding(FeatureApp):
@@ -44,6 +48,17 @@ class Flooding(FeatureApp):
     def shard_groups(self, network: NetworkIndex, shard: int, world: World) -> Iterable[Group]:
         buckets = tuple(flood_bucket(port.index) for port in world.ports_of(network, shard))
         yield Group(flood_group_id(network, shard), buckets)
+
+    def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        everyone = [
+            other.index for shard in world.shards(port.network) for other in world.ports_of(port.network, shard)
+        ]
+        if len(everyone) > MAX_PROBED_COPIES:
+            return
+        # The port's own copy is among them: the switch holds it back, but its bucket is there.
+        outside = () if world.uplink_of(port.network) is None else (TO_OUTSIDE,)
+        expected = frozenset((*everyone, *outside))
+        yield Probe("broadcast", Direction.FROM_PORT, probe_frame(BROADCAST, port.mac_number), expected)
 
 
 @lru_cache(maxsize=8192)

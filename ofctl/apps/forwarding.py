@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import ETH_DST
 from ofctl.pipeline.flow import Flow, Match, SetField, Term
+from ofctl.pipeline.probe import STRANGER, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
     DESTINATION,
     DESTINATION_KNOWN,
@@ -48,3 +49,25 @@ class Forwarding(FeatureApp):
             (SetField(DESTINATION, port.index),),
             goto=DESTINATION_KNOWN,
         )
+
+    def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        mine = port.mac_number
+        neighbour = _first_neighbour(port, world)
+        if neighbour is None:
+            to_itself = probe_frame(mine, mine)
+            yield Probe("unicast to itself", Direction.FROM_PORT, to_itself, frozenset({port.index}))
+        else:
+            to_neighbour = probe_frame(neighbour.mac_number, mine)
+            yield Probe("unicast to a neighbour", Direction.FROM_PORT, to_neighbour, frozenset({neighbour.index}))
+        arriving = probe_frame(mine, STRANGER)
+        yield Probe("unicast to the port", Direction.TO_PORT, arriving, frozenset({port.index}))
+        yield Probe("reserved multicast", Direction.FROM_PORT, probe_frame(RESERVED_GROUPS.value, mine))
+
+
+def _first_neighbour(port: WorldPort, world: World) -> WorldPort | None:
+    """Return the port of the same network that has been there longest: the one that is least likely to go."""
+    for shard in world.shards(port.network):
+        for other in world.ports_of(port.network, shard):
+            if other.index != port.index:
+                return other
+    return None

@@ -3,17 +3,21 @@
 # ruff: noqa: ARG002  (every app is asked in the same way; few look at all that they are given)
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from ofctl.model.ids import NetworkIndex
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import ETH_DST, ETH_SRC
 from ofctl.pipeline.flow import Flow, Learn, LearnLoad, LearnMatch, Match, Resubmit, SetField, Term
+from ofctl.pipeline.probe import STRANGER, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
     DESTINATION,
     DESTINATION_KNOWN,
     FROM_OUTSIDE,
+    IS_PROBE,
     NETWORK,
+    NO_PROBE,
     ORIGIN,
     OUTSIDE,
     SOURCE,
@@ -45,12 +49,15 @@ class Provider(FeatureApp):
         # From outside to an address that is not here: the physical switch flooded it. It must not go back.
         from_outside = Match.of(Term(SOURCE, FROM_OUTSIDE))
         yield Flow(UNKNOWN, Priority.FORBIDDEN, from_outside, host_cookie())
+        # Nobody is outside because a probe says so.
+        yield Flow(ORIGIN, Priority.BROAD, Match.of(IS_PROBE), host_cookie(), goto=SOURCE_KNOWN)
 
     def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
         if world.uplink_of(network) is None:
             return
         match, cookie = Match.of(Term(NETWORK, network)), network_cookie(network)
-        yield Flow(ORIGIN, Priority.BROAD, match, cookie, (learn_sender(network),), goto=SOURCE_KNOWN)
+        learns = Match.of(Term(NETWORK, network), NO_PROBE)
+        yield Flow(ORIGIN, Priority.BROAD, learns, cookie, (learn_sender(network),), goto=SOURCE_KNOWN)
         look_up = (SetField(DESTINATION, TO_UNKNOWN), Resubmit(OUTSIDE))
         yield Flow(UNKNOWN, Priority.BROAD, match, cookie, look_up, goto=DESTINATION_KNOWN)
 
@@ -59,6 +66,23 @@ class Provider(FeatureApp):
         if world.networks[port.network].physical_network is not None:
             match = Match.of(Term(NETWORK, port.network), Term(ETH_SRC, port.mac_number))
             yield Flow(ORIGIN, Priority.PORT, match, port_cookie(port.index))
+
+    def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        uplink = world.uplink_of(port.network)
+        here = {
+            other.mac_number for shard in world.shards(port.network) for other in world.ports_of(port.network, shard)
+        }
+        nobody = next(address for address in itertools.count(STRANGER) if address not in here)
+        to_stranger = probe_frame(nobody, port.mac_number)
+        out = frozenset({TO_UNKNOWN} if uplink is not None else ())
+        yield Probe("unicast to an unknown address", Direction.FROM_PORT, to_stranger, out)
+        if uplink is None:
+            return
+        tag = world.networks[port.network].segmentation_id
+        arriving = probe_frame(port.mac_number, nobody, tag=tag)
+        yield Probe("unicast from outside", Direction.FROM_OUTSIDE, arriving, frozenset({port.index}))
+        forged = probe_frame(port.mac_number, port.mac_number, tag=tag)
+        yield Probe("its own address from outside", Direction.FROM_OUTSIDE, forged)
 
 
 def learn_sender(network: NetworkIndex) -> Learn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ofctl.model.ids import NetworkIndex, OfPort, PortIndex
@@ -15,11 +15,10 @@ from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import Observed, Resync, diff_images
 from ofctl.pipeline.fields import IN_PORT
 from ofctl.pipeline.flow import Cookie, Flow, Group, GroupId
-from ofctl.pipeline.tables import TABLES, CookieKind, cookie_owner
+from ofctl.pipeline.tables import CookieKind, cookie_owner
 from ofctl.pipeline.world import World
 
 _IN_PORT = WIRE_FIELDS[IN_PORT.name].bare
-_ON_THE_PATH = frozenset(table.number for table in TABLES if not table.dynamic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,18 @@ class Comparison:
     groups: int
 
 
-def compare(compiler: Compiler, world: World, flows: Iterable[DumpedFlow], groups: Iterable[GroupImage]) -> Comparison:
-    """Compare a complete dump with all that `world` needs."""
+def compare(
+    compiler: Compiler,
+    world: World,
+    flows: Iterable[DumpedFlow],
+    groups: Iterable[GroupImage],
+    *,
+    spared: Collection[Cookie] = (),
+) -> Comparison:
+    """Compare a complete dump with all that `world` needs. Flows with a cookie of `spared` are right as they are."""
     desired = compiler.compile_all(world)
     actual_flows: dict[FlowKey, Observed[object]] = {
-        flow.key: Observed(Cookie(flow.cookie), flow.content) for flow in flows
+        flow.key: Observed(Cookie(flow.cookie), flow.content) for flow in flows if flow.cookie not in spared
     }
     desired_flows: dict[FlowKey, tuple[Flow, object]] = {}
     for flow in desired.flows:
@@ -51,8 +57,9 @@ def compare(compiler: Compiler, world: World, flows: Iterable[DumpedFlow], group
     for group in desired.groups:
         there = group_image(group)
         desired_groups[group.group_id] = (group, (there.group_type, there.buckets))
+    on_the_path = frozenset(table.number for table in compiler.tables if not table.dynamic)
     resync = diff_images(actual_flows, desired_flows, actual_groups, desired_groups)
-    affected = frozenset(_affected(world, resync, actual_flows, present))
+    affected = frozenset(_affected(world, resync, actual_flows, present, on_the_path))
     return Comparison(resync, affected, len(actual_flows), len(present))
 
 
@@ -61,6 +68,7 @@ def _affected(
     resync: Resync,
     actual: Mapping[FlowKey, Observed[object]],
     groups: Mapping[GroupId, GroupImage],
+    on_the_path: frozenset[int],
 ) -> Iterator[PortIndex]:
     by_ofport = {port.ofport: port.index for port in world.ports.values()}
     for change in resync.changes:
@@ -68,7 +76,8 @@ def _affected(
             case AddFlow(flow):
                 yield from _owners(world, flow.cookie)
             case DeleteFlow(FlowKey() as key):
-                yield from _under(world, key, actual[key].cookie, by_ofport)
+                if key.table_number in on_the_path:
+                    yield from _under(world, key, actual[key].cookie, by_ofport)
             case AddGroup(group) | ModifyGroup(group):
                 wanted = dict(group_image(group).buckets)
                 there = groups.get(group.group_id)
@@ -97,8 +106,6 @@ def _under(world: World, key: FlowKey, cookie: Cookie, by_ofport: Mapping[OfPort
     It is somebody else's, and what it does is not parsed: if it does not name one of our ports' ofport, it may have
     been any.
     """
-    if key.table_number not in _ON_THE_PATH:
-        return ()
     if cookie_owner(cookie)[0] is CookieKind.PORT:
         return _owners(world, cookie)
     if key.match.startswith(_IN_PORT):

@@ -22,15 +22,26 @@ from dataclasses import dataclass, field
 from ofctl.apps import CORE_APPS
 from ofctl.engine.mending import Mending
 from ofctl.engine.world_edits import DropNetwork, DropPort, Edit, PortPlace, PutNetwork, PutPort
-from ofctl.errors import DeadlineExceeded, DriverError, OfctlError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
+from ofctl.errors import (
+    AppFailed,
+    DeadlineExceeded,
+    DriverError,
+    OfctlError,
+    OutcomeUnknown,
+    SwitchRejected,
+    SwitchUnavailable,
+)
 from ofctl.log import fields
 from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork, PortIndex
 from ofctl.model.network import NumberedNetwork
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Connected, Disconnected, Receipt, Switch
+from ofctl.pipeline.changes import AddFlow, DeleteFlow
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import Resync
-from ofctl.pipeline.flow import FlowSet
+from ofctl.pipeline.feature import FeatureApp
+from ofctl.pipeline.flow import Flow, FlowSet
+from ofctl.pipeline.probe import Probe
 from ofctl.pipeline.world import Uplink, World
 
 __all__ = ["DropNetwork", "DropPort", "FlowTables", "Inspection", "PortPlace", "PutNetwork", "PutPort"]
@@ -38,6 +49,8 @@ __all__ = ["DropNetwork", "DropPort", "FlowTables", "Inspection", "PortPlace", "
 logger = logging.getLogger(__name__)
 
 RESYNC_RETRY_S = 0.2
+REMOVAL_S = 1.0
+"""For taking out what is there for a moment, even if the caller has no time left."""
 CONFIG_INTERVAL_S = 5.0
 
 
@@ -76,8 +89,11 @@ class FlowTables:
         on_drift: Callable[[Collection[PortIndex]], None] = lambda _: None,
         on_mended: Callable[[Collection[PortIndex]], None] = lambda _: None,
         config_interval_s: float = CONFIG_INTERVAL_S,
+        apps: Iterable[FeatureApp] = (),
     ) -> None:
         """`uplinks`: the device on the bridge by physical network. `timeout_s`: for one answer of the switch.
+
+        `apps` are third parties', after the core's.
 
         `on_resync` is called in the loop with True after a resync, and with False when the switch is lost. `on_drift`
         is called with the ports that something somebody else has changed is about, before it is put right, and
@@ -89,8 +105,9 @@ class FlowTables:
         self._uplinks = uplinks
         self._timeout_s = timeout_s
         self._on_resync = on_resync
-        self._compiler = Compiler(CORE_APPS)
+        self._compiler = Compiler((*CORE_APPS, *apps))
         self._world = World()
+        self._underway: World | None = None
         self._places: dict[PortIndex, PortPlace] = {}
         self._waiting: list[_Waiting] = []
         self._work = asyncio.Event()
@@ -187,6 +204,36 @@ class FlowTables:
         port = self._world.ports[index]
         return self._compiler.compile_shard(port.network, port.shard, self._world)
 
+    @property
+    def possible_worlds(self) -> tuple[World, ...]:
+        """What the switch may forward for at this moment: `world`, and what the wave under way makes of it."""
+        return (self._world,) if self._underway is None else (self._world, self._underway)
+
+    def probes_of(self, index: PortIndex, world: World) -> tuple[Probe, ...]:
+        """Return the frames that show what a port gets in `world`; raises KeyError if it is not in there."""
+        return self._compiler.probes(index, world)
+
+    @asynccontextmanager
+    async def for_a_moment(self, flow: Flow, *, deadline: float) -> AsyncIterator[None]:
+        """Have a flow in the switch that no world has, for as long as the block lasts; nobody else may use its cookie.
+
+        At the end nothing cached forwards by it any more. Raises SwitchUnavailable, SwitchRejected, OutcomeUnknown,
+        DeadlineExceeded; what could not be taken out the next comparison removes.
+        """
+        self._mending.spared.add(flow.cookie)
+        try:
+            await self._switch.commit((AddFlow(flow),), deadline=deadline)
+            yield
+        finally:
+            self._mending.spared.discard(flow.cookie)
+            until = max(deadline, asyncio.get_running_loop().time() + REMOVAL_S)
+            try:
+                await self._switch.commit((DeleteFlow(flow),), deadline=until)
+                await self._revalidators.settle(deadline=until)
+            except BaseException:
+                self._mending.distrust()
+                raise
+
     async def inspect(self, *, deadline: float) -> Inspection:
         """Return how the switch differs from what it shall have; no wave is under way meanwhile.
 
@@ -263,7 +310,7 @@ class FlowTables:
             part = parts.pop(0)
             try:
                 await self._send(part)
-            except SwitchRejected as rejection:
+            except (SwitchRejected, AppFailed) as rejection:
                 # Which change is guilty does not always tell whose it is (ports share flood groups): try by halves.
                 if self._mending.drifted and not mended:
                     # Not its own fault, perhaps: somebody has taken away the group that it adds to.
@@ -288,11 +335,14 @@ class FlowTables:
         for each in wave:
             world = each.edit.applied_to(world)
         deadline = asyncio.get_running_loop().time() + self._timeout_s
+        self._underway = world
         try:
             receipt = await self._switch.commit(self._compiler.changes(self._world, world), deadline=deadline)
         except OutcomeUnknown:
             self._accept(wave, world)
             raise
+        finally:
+            self._underway = None
         self._accept(wave, world)
         for each in wave:
             if not each.answer.done():

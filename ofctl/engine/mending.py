@@ -19,6 +19,7 @@ from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Fragments, Switch
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.compiler import Compiler
+from ofctl.pipeline.flow import Cookie
 from ofctl.pipeline.tables import is_guest, is_guest_group
 from ofctl.pipeline.world import World
 
@@ -61,6 +62,8 @@ class Mending:
         """Told as drifted, and not as mended yet; None: nothing is."""
         self._config_timer: asyncio.TimerHandle | None = None
         self._config_due = False
+        self.spared: set[Cookie] = set()
+        """Flows that are there for a moment, and not to be mended away: probes'."""
         self.drifted = False
         """Whether somebody else has changed something that was not looked at yet."""
 
@@ -78,7 +81,12 @@ class Mending:
                 ours = not is_guest_group(group_id)
             case _:
                 ours = isinstance(change, ManyChanges)
-        if ours and not self.drifted:
+        if ours:
+            self.distrust()
+
+    def distrust(self) -> None:
+        """Have everything compared soon."""
+        if not self.drifted:
             self.drifted = True
             loop = asyncio.get_running_loop()
             loop.call_at(max(loop.time(), self._from), self._wake)
@@ -97,7 +105,7 @@ class Mending:
         flows, groups = await asyncio.gather(
             self._switch.dump_flows(deadline=deadline), self._switch.dump_groups(deadline=deadline)
         )
-        return compare(self._compiler, world, flows, groups)
+        return compare(self._compiler, world, flows, groups, spared=self.spared)
 
     async def mend_if_due(self, world: World) -> None:
         """Mend if somebody has changed something, and not too soon after the last time. Raises as `mend` does."""

@@ -21,6 +21,7 @@ from ofctl.pipeline.flow import (
     Resubmit,
     SetField,
     Table,
+    ToController,
     ToGroup,
 )
 
@@ -33,11 +34,13 @@ OFPAT_SET_FIELD = 25
 OFPAT_EXPERIMENTER = 0xFFFF
 NXAST_RESUBMIT_TABLE = 14
 NXAST_OUTPUT_REG = 15
+NXAST_CONTROLLER = 20
 NXAST_LEARN2 = 45
 OFPIT_GOTO_TABLE = 1
 OFPIT_APPLY_ACTIONS = 4
 MAX_ACTIONS = 0xFFFF - 8
 OFPCML_NO_BUFFER = 0xFFFF
+OFPR_APPLY_ACTION = 1
 NXM_IN_PORT_RESUBMIT = 0xFFF8
 LEARN_FROM_CONSTANT = 1 << 13
 LEARN_INTO_LOAD = 1 << 11
@@ -50,6 +53,7 @@ _pack_push_vlan = struct.Struct("!HHH2x").pack
 _pack_set_field = struct.Struct("!HH").pack
 _pack_resubmit = struct.Struct("!HHIHHB3x").pack
 _pack_output_reg = struct.Struct("!HHIHHIH6x").pack
+_pack_controller = struct.Struct("!HHIHHHBx").pack
 _pack_learn = struct.Struct("!HHIHHHHQHBxHHIHxx").pack
 _pack_apply = struct.Struct("!HH4x").pack
 _pack_goto = struct.Struct("!HHB3x").pack
@@ -64,6 +68,12 @@ def _output_register(action: OutputRegister) -> bytes:
     ofs_nbits = action.source.start << 6 | action.source.bits - 1
     register = oxm.REGISTER_BARE[action.source.register]
     return _pack_output_reg(OFPAT_EXPERIMENTER, 24, NICIRA, NXAST_OUTPUT_REG, ofs_nbits, register, OFPCML_NO_BUFFER)
+
+
+def _controller(action: ToController) -> bytes:
+    return _pack_controller(
+        OFPAT_EXPERIMENTER, 16, NICIRA, NXAST_CONTROLLER, OFPCML_NO_BUFFER, action.controller_id, OFPR_APPLY_ACTION
+    )
 
 
 def _group(action: ToGroup) -> bytes:
@@ -140,6 +150,7 @@ def _subfield(field: Field | RegisterSlice, bits: int) -> bytes:
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     Output: _output,
     OutputRegister: _output_register,
+    ToController: _controller,
     ToGroup: _group,
     SetField: _set_field,
     PushVlan: _push_vlan,

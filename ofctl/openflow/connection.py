@@ -12,6 +12,7 @@ from ofctl.errors import SwitchUnavailable
 from ofctl.model.ids import Dpid
 from ofctl.openflow.channel import Channel
 from ofctl.openflow.foreign import ForeignChanges
+from ofctl.openflow.injection import PacketIns
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class Connection:
         self.dpid: Dpid | None = None
         self.foreign = ForeignChanges()
         """What other clients change; see `Switch.watch_foreign`."""
+        self.packet_ins = PacketIns()
+        """Frames that the tables send us; see `Switch.probing`."""
         self._channel: Channel | None = None
         self._task: asyncio.Task[None] | None = None
         self._subscribers: list[Callable[[Connected | Disconnected], None]] = []
@@ -192,6 +195,7 @@ class Connection:
         if self._channel is not None:
             self._channel = None
             self._last_problem = cause
+            self.packet_ins.lose()
             level = logging.INFO if self._task is None else logging.WARNING
             LOG.log(level, "bridge %s: disconnected, generation %d: %s", self.bridge, self.generation, cause)
             self._tell(Disconnected(self.generation, cause))

@@ -10,22 +10,39 @@ import enum
 import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from ofctl.errors import DriverError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
 from ofctl.model.ids import DeviceName, OfPort
 from ofctl.openflow import foreign, replies
-from ofctl.openflow.channel import OFPT_MULTIPART_REPLY, OFPT_PORT_STATUS, OFPT_REQUESTFORWARD, Channel, Exchange
+from ofctl.openflow.channel import (
+    OFPT_MULTIPART_REPLY,
+    OFPT_PACKET_IN,
+    OFPT_PORT_STATUS,
+    OFPT_REQUESTFORWARD,
+    Channel,
+    Exchange,
+)
 from ofctl.openflow.connection import Connected, Connection, Disconnected
 from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange, SingleExchange
 from ofctl.openflow.foreign import ForeignChange
 from ofctl.openflow.images import FlowImage, GroupImage
+from ofctl.openflow.injection import (
+    OFPP_CONTROLLER,
+    PacketOut,
+    PacketOutExchange,
+    Probing,
+    set_controller_id,
+)
 from ofctl.openflow.refusals import Refusal
 from ofctl.openflow.replies import SwitchDescription
 from ofctl.openflow.wire import encode_change, message
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.diff import DYNAMIC_TABLES
+from ofctl.pipeline.flow import ToController
+from ofctl.pipeline.tables import PROBE_CONTROLLER
 
 __all__ = [
     "CommitTimings",
@@ -51,6 +68,9 @@ OFPT_SET_CONFIG = 9
 OFPC_FRAG_MASK = 3
 DEFAULT_MISS_SEND_LEN = 128
 """What OVS gives a client that asks for asynchronous messages. With 0 a management socket is told nothing."""
+
+FENCE = PacketOut(b"\x0e".ljust(60, b"\0"), OFPP_CONTROLLER, (ToController(PROBE_CONTROLLER),))
+"""Meets no table: what it follows has been through them when it comes back."""
 
 
 class Fragments(enum.IntEnum):
@@ -199,12 +219,54 @@ class Switch(Connection):
         """
         return self.foreign.watch(callback)
 
+    @contextmanager
+    def probing(self) -> Iterator[Probing]:
+        """Give a series of probes its mark, and gather what comes back under it until the block ends."""
+        probing = self.packet_ins.open()
+        try:
+            yield probing
+        finally:
+            self.packet_ins.close(probing)
+
+    async def inject(self, packets: Sequence[PacketOut], probing: Probing, *, deadline: float) -> None:
+        """Put frames into the tables; return when everything that they send back has come, to `probing.came`.
+
+        Raises SwitchUnavailable, DriverError (the switch refused a frame), ValueError (one that no message carries).
+        """
+        channel = self.require_channel()
+        ending = replace(FENCE, frame=FENCE.frame + struct.pack("!I", channel.xids(1)))
+        series = PacketOutExchange(channel.xids(len(packets) + 1), (*packets, ending), probing.mark)
+        try:
+            channel.begin(series, series.request)
+            async with asyncio.timeout_at(deadline):
+                while not any(packet.frame == ending.frame for packet in probing.came):
+                    probing.arrival.clear()
+                    await self._arrival(probing, series)
+        except TimeoutError:
+            raise self.unavailable_because("did not answer a probe before the deadline") from None
+        finally:
+            channel.end(series)
+        probing.came[:] = [packet for packet in probing.came if packet.frame != ending.frame]
+
+    async def _arrival(self, probing: Probing, series: PacketOutExchange) -> None:
+        """Return when something came. A refusal comes before the packet-in that ends the series."""
+        await probing.arrival.wait()
+        if probing.gone or not self.connected:
+            raise self.unavailable_because("disconnected")
+        if series.refused.done():
+            raise self._refused("a packet-out", series.refused.result())
+
+    def send_packets(self, packets: Sequence[PacketOut]) -> None:
+        """Put frames into the tables as if they were no probes, and wait for nothing. Raises SwitchUnavailable."""
+        channel = self.require_channel()
+        channel.send(PacketOutExchange(channel.xids(len(packets)), packets, 0).request)
+
     def greet(self, channel: Channel) -> None:
         """Ask for the description, and if anybody watches, for news: see `Connection.greet`."""
         exchange = MultipartExchange(channel.xids(1), replies.OFPMP_DESC, b"", replies.description)
         exchange.done.add_done_callback(lambda _: self._described(exchange))
         channel.begin(exchange, exchange.request)
-        channel.send(foreign.set_async(channel.xids(1)))
+        channel.send(foreign.set_async(channel.xids(1)) + set_controller_id(channel.xids(1), PROBE_CONTROLLER))
         if self.foreign.watched:
             body = foreign.monitor_request(DYNAMIC_TABLES)
             monitor = MultipartExchange(channel.xids(1), foreign.OFPMP_FLOW_MONITOR, body, foreign.flow_updates)
@@ -220,6 +282,8 @@ class Switch(Connection):
             self.foreign.take(foreign.forwarded_request, body)
         elif kind == OFPT_PORT_STATUS:
             self.foreign.take(foreign.port_status, body)
+        elif kind == OFPT_PACKET_IN:
+            self.packet_ins.take(body)
 
     def _described(self, exchange: MultipartExchange[SwitchDescription]) -> None:
         if exchange.items:

@@ -34,6 +34,10 @@ class BoundPort:
         return annotations_of(app, self.annotations)
 
 
+class NotBound(Exception):
+    """Raised by `bind`: nothing reached what is outside, so there is nothing to unbind. The call may be tried again."""
+
+
 class Binder(App, ABC):
     """Takes part in the binding of ports: a top-of-rack switch, an external IPAM, a firewall.
 
@@ -60,7 +64,7 @@ class Binder(App, ABC):
 
         Raise `ofctl.errors.Refused` for what is answered with no (the plug fails with FAILED_PRECONDITION), anything
         else, OSError above all, for what is out of order (UNAVAILABLE: the call may be tried again). After whatever
-        was raised, `unbind` is called.
+        was raised `unbind` is called, and the plug is not over before that returns; only after NotBound it is not.
         """
 
     @abstractmethod

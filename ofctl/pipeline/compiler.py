@@ -7,6 +7,7 @@ change of few of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ofctl.model.ids import NetworkIndex, PortIndex
 from ofctl.pipeline.anchors import Chain
@@ -14,6 +15,7 @@ from ofctl.pipeline.changes import Change
 from ofctl.pipeline.diff import diff
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Flow, FlowSet, Group
+from ofctl.pipeline.probe import Probe
 from ofctl.pipeline.tables import (
     PATHS,
     REGISTER_SLICES,
@@ -24,6 +26,8 @@ from ofctl.pipeline.tables import (
     port_cookie,
 )
 from ofctl.pipeline.world import World, WorldPort
+
+NOWHERE: frozenset[int] = frozenset()
 
 
 class Compiler:
@@ -72,6 +76,17 @@ class Compiler:
     def _port(self, port: WorldPort, world: World) -> FlowSet:
         subject, cookie = f"port {port.port_id}", port_cookie(port.index)
         return FlowSet(self._chain.flows(lambda app: app.port_flows(port, world), cookie, subject))
+
+    def probes(self, port: PortIndex, world: World) -> tuple[Probe, ...]:
+        """Return the probes of a port; what some feature's policy blocks is expected nowhere. Raises KeyError."""
+        there = world.ports[port]
+        return tuple(
+            probe
+            if all(each.lets_pass(probe, there, world) for each in self.apps)
+            else replace(probe, expected=NOWHERE)
+            for app in self.apps
+            for probe in app.probes(there, world)
+        )
 
     def compile_all(self, world: World) -> FlowSet:
         """Return everything that must be on the switch. Raises ValueError if two flows share an identity."""

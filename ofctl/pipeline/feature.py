@@ -10,6 +10,7 @@ from ofctl.model.ids import NetworkIndex
 from ofctl.pipeline.app import AnchoredTable, App, Counter, Place, RegisterBits
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import Flow, Group, Table
+from ofctl.pipeline.probe import Probe
 from ofctl.pipeline.world import World, WorldPort
 
 
@@ -56,6 +57,17 @@ class FeatureApp(App):
     def shard_groups(self, network: NetworkIndex, shard: int, world: World) -> Iterable[Group]:
         """Return the groups of one shard of a network. May look at the network and `world.ports_of(network, shard)`."""
         return ()
+
+    def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        """Return frames that show what this feature does for a port, few of them. May look at the whole world."""
+        return ()
+
+    def lets_pass(self, probe: Probe, port: WorldPort, world: World) -> bool:
+        """Tell whether this feature's policy lets the frame of a probe pass, whichever feature it is of.
+
+        Who makes a policy knows it: a port whose policy blocks a frame is not dead because the frame is dropped.
+        """
+        return True
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
         """Return the flows of a port, a number that does not depend on other ports. May look at port and network."""

@@ -123,6 +123,16 @@ class OutputRegister:
 
 
 @dataclass(frozen=True, slots=True)
+class ToController:
+    """Send the frame and its registers to the clients of the switch that have this controller id (NXAST_CONTROLLER)."""
+
+    controller_id: int
+
+    def __str__(self) -> str:
+        return f"controller(id={self.controller_id})"
+
+
+@dataclass(frozen=True, slots=True)
 class ToGroup:
     """Process through a group; later actions see the packet as it was before."""
 
@@ -225,7 +235,7 @@ class Learn:
         return f"learn({','.join(parts)})"
 
 
-Action = Output | OutputRegister | ToGroup | SetField | PushVlan | PopVlan | Resubmit | Learn
+Action = Output | OutputRegister | ToController | ToGroup | SetField | PushVlan | PopVlan | Resubmit | Learn
 
 
 def _nxm(field: Field | RegisterSlice) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ofctl.model.ids import NetworkIndex, PortIndex
 from ofctl.pipeline.fields import RegisterSlice
-from ofctl.pipeline.flow import MAX_BUCKETS, Cookie, GroupId, Table
+from ofctl.pipeline.flow import MAX_BUCKETS, Cookie, GroupId, Table, Term
 
 LAYOUT_VERSION = 1
 """Goes up when tables, registers or group ids change their meaning; part of every cookie."""
@@ -83,10 +83,13 @@ NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
 SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
 DESTINATION = RegisterSlice("DESTINATION", 2, 0, 32)
 
+PROBE = RegisterSlice("PROBE", 4, 0, 32)
+
 REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",
     SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
     DESTINATION: "index of the port to deliver to, or TO_OUTSIDE or TO_UNKNOWN; 0: not known yet",
+    PROBE: "0, and in a probe PROBE_BIT and a number; no frame that comes in through a port has it set",
 }
 REGISTER_SLICES = tuple(REGISTERS)
 
@@ -97,6 +100,14 @@ FROM_OUTSIDE = OUTSIDE_BIT
 TO_OUTSIDE = OUTSIDE_BIT
 TO_UNKNOWN = OUTSIDE_BIT | 1
 """To the uplink too, but because nobody knows better."""
+
+PROBE_BIT = 1 << 31
+NO_PROBE = Term(PROBE, 0, PROBE_BIT)
+IS_PROBE = Term(PROBE, PROBE_BIT, PROBE_BIT)
+"""Every flow that sends a frame out, and every one that leaves something behind (learns, commits a connection), must
+ask for NO_PROBE, and its table have another for IS_PROBE."""
+PROBE_CONTROLLER = 0x0FC1
+"""The controller id of ofctl's connection: what is sent to another, 0 above all, is not for it."""
 
 MAX_PORT_INDEX = PortIndex(OUTSIDE_BIT - 1)
 MAX_NETWORK_INDEX = NetworkIndex((1 << NETWORK.bits) - 1)
@@ -109,6 +120,7 @@ class Priority(enum.IntEnum):
     BROAD = 100
     PORT = 300
     FORBIDDEN = 400
+    PROBED = 500
 
 
 PRIORITIES = {
@@ -116,6 +128,7 @@ PRIORITIES = {
     Priority.BROAD: "a network as a whole, or a class of addresses",
     Priority.PORT: "one port, by ofport, MAC address or DESTINATION; an uplink and a tag; a learned address",
     Priority.FORBIDDEN: "what is dropped whoever sends it",
+    Priority.PROBED: "for the time of a probe through a port's device: marks its frames",
 }
 
 COOKIE_MAGIC = 0x0FC1
@@ -130,6 +143,8 @@ class CookieKind(enum.IntEnum):
     PORT = 3
     LEARNED = 4
     """Learned for a network: the limit of learn() counts by cookie."""
+    PROBE = 5
+    """Of a port, while a probe comes in through its device; gone when the probe is over."""
     GUEST = 0xFE
 
 
@@ -163,6 +178,11 @@ def network_cookie(index: NetworkIndex) -> Cookie:
 def port_cookie(index: PortIndex) -> Cookie:
     """Return the cookie of all flows of a port, and of no other flow: a dump by it is O(1)."""
     return cookie(CookieKind.PORT, index)
+
+
+def probe_cookie(index: PortIndex) -> Cookie:
+    """Return the cookie of the flow that marks the probes which come in through a port's device."""
+    return cookie(CookieKind.PROBE, index)
 
 
 def learned_cookie(index: NetworkIndex) -> Cookie:
