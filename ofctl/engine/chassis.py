@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 
 from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
 from ofctl.engine.inventory import Key
+from ofctl.engine.probing import Prober
 from ofctl.errors import DriverError, Unavailable
-from ofctl.model.confirmation import Confirmation, Level, StageTiming
+from ofctl.model.confirmation import Confirmation, Level, ProbeFrame, StageTiming
 from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork
 from ofctl.model.network import IpInterface, Network, NumberedNetwork
 from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, VmConsumer
 from ofctl.model.vif import DatapathType, VifDetails
 from ofctl.netlink.devices import Devices
+from ofctl.netlink.probe_door import DoorHeld
 from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
 from ofctl.openflow.switch import Receipt, Switch
 from ofctl.openflow.wire import flow_digest, group_image
@@ -51,6 +53,10 @@ class PortWork:
     mending: bool = False
     """A device of that name without our mark is taken over: somebody has made it anew by hand."""
     timings: list[StageTiming] = field(default_factory=list)
+    frames: tuple[ProbeFrame, ...] = ()
+    """What was sent to show that the port works."""
+    note: str = ""
+    """Why less was shown than was asked for."""
 
     @property
     def key(self) -> Key:
@@ -87,6 +93,7 @@ class Chassis:
         self.database = database
         self.switch = switch
         self.tables = tables
+        self.prober = Prober(switch, tables)
         self.uplink_problems: dict[PhysicalNetwork, str] = {}
         """Why a physical network has no uplink, in a sentence."""
         self.ifindexes: dict[DeviceName, int] = {}
@@ -232,12 +239,25 @@ class Chassis:
                     reason="READBACK_DIFFERS",
                 )
 
+    async def probe(self, work: PortWork, *, level: Level, deadline: float) -> None:
+        """Show with frames that the port works: through the tables, and with PROBE through its device too.
+
+        A TAP that somebody has open is theirs; `note` says that PIPELINE is all that was shown then.
+        """
+        work.note = ""
+        work.frames = await self.prober.pipeline(work, deadline=deadline)
+        if level >= Level.PROBE:
+            try:
+                work.frames += await self.prober.probe(work, deadline=deadline)
+            except DoorHeld as held:
+                work.note = f"{held}, so the port was probed through the tables only (PIPELINE)"
+
     def evidence(self, work: PortWork, level: Level, *, at_ms: int) -> Confirmation:
         """Return what was shown for a port whose stages are done."""
         assert work.state is not None and work.ofport is not None and work.receipt is not None
         assert self.switch.dpid is not None
         return Confirmation(
-            level=level,
+            level=min(level, Level.PIPELINE) if work.note else level,
             stages=tuple(work.timings),
             ifindex=work.state.ifindex,
             ofport=work.ofport,
@@ -248,6 +268,8 @@ class Chassis:
             flow_count=work.flows[0],
             flow_digest=work.flows[1],
             confirmed_at_ms=at_ms,
+            frames=work.frames,
+            note=work.note,
         )
 
     # On the way back up

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ofctl.engine.chassis import Chassis, PortWork
@@ -281,6 +282,10 @@ class Operation:
         if self.level >= Level.READBACK:
             await self._each(self.chassis.read_back, deadline)
 
+    async def _probe(self, deadline: float) -> None:
+        if self.level >= Level.PIPELINE:
+            await self._each(partial(self.chassis.probe, level=self.level), deadline)
+
     async def _write_confirmation(self, deadline: float) -> None:
         now_ms = self.clock.wall_ms()
         for member in self.members:
@@ -386,6 +391,7 @@ _HANDLERS: dict[Stage, Callable[[Operation, float], Awaitable[None]]] = {
     Stage.FLOWS: Operation._install_flows,
     Stage.DATAPATH: Operation._settle_datapath,
     Stage.READBACK: Operation._read_back,
+    Stage.PROBE: Operation._probe,
     Stage.RECORD: Operation._write_confirmation,
     Stage.REVOCATION: Operation._revoke_intent,
     Stage.WITHDRAWAL: Operation._withdraw_flows,

@@ -24,6 +24,7 @@ class Stage(enum.Enum):
     FLOWS = "flows"
     DATAPATH = "datapath"
     READBACK = "readback"
+    PROBE = "probe"
     RECORD = "record"
     CONFIRMED = "confirmed"
     REVOCATION = "revocation"
@@ -54,6 +55,7 @@ DOWN = (
     Stage.FLOWS,
     Stage.DATAPATH,
     Stage.READBACK,
+    Stage.PROBE,
     Stage.RECORD,
     Stage.CONFIRMED,
 )
@@ -71,6 +73,7 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.FLOWS, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.DATAPATH, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.READBACK, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.PROBE, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.RECORD, Event.FAILED): Stage.WITHDRAWAL,
     # What is durable is written again: the store takes the same twice for once.
     (Stage.INTENT, Event.SWITCH_LOST): Stage.INTENT,
@@ -79,6 +82,7 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.FLOWS, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.DATAPATH, Event.SWITCH_LOST): Stage.ATTACHMENT,
     (Stage.READBACK, Event.SWITCH_LOST): Stage.ATTACHMENT,
+    (Stage.PROBE, Event.SWITCH_LOST): Stage.ATTACHMENT,
     **{(stage, Event.RETRY): Stage.DEVICE for stage in DOWN[2:-1]},
     **{(stage, event): stage for stage in UP[:-1] for event in (Event.FAILED, Event.SWITCH_LOST)},
 }

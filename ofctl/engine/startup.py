@@ -156,6 +156,7 @@ class Host:
         """Stop in reverse order; the switch goes on forwarding."""
         if self._engine is not None:
             await self._engine.close()
+            await self._engine.chassis.prober.close()
         if self._namespaces is not None:
             self._namespaces.close()
         if self._tables is not None:

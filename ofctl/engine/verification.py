@@ -33,6 +33,9 @@ class Verification:
             await self._timed("datapath", self._chassis.settle(deadline=self._deadline))
         if level >= Level.READBACK:
             await self._timed("readback", self._chassis.read_back(self._work, deadline=self._deadline))
+        if level >= Level.PIPELINE:
+            probe = self._chassis.probe(self._work, level=level, deadline=self._deadline)
+            await self._timed("probe", probe)
         return self._chassis.evidence(self._work, level, at_ms=self._clock.wall_ms())
 
     async def _timed(self, stage: str, look: Awaitable[None]) -> None:

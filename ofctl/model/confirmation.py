@@ -19,7 +19,7 @@ class Level(enum.IntEnum):
     FABRIC = 6
 
 
-BUILT_LEVELS = (Level.BARRIER, Level.DATAPATH, Level.READBACK)
+BUILT_LEVELS = (Level.BARRIER, Level.DATAPATH, Level.READBACK, Level.PIPELINE, Level.PROBE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
