@@ -11,6 +11,8 @@ from ofctl.errors import Cancelled, OfctlError, OutcomeUnknown, ResourceExhauste
 from ofctl.ovsdb.operation import Operation, Phase
 
 AnyOperation = Operation[Any, Any]
+DISK_RETRY_MS = 5_000
+"""When a caller may try again after a disk took no writes."""
 
 
 class Backlog:
@@ -128,13 +130,21 @@ def not_locked() -> Unavailable:
 
 def not_stored(database: str, failure: str) -> ResourceExhausted:
     """Return the error for a transaction that the server could not write to its file; nothing of it is done."""
-    full = any(text in failure for text in ("No space left on device", "Disk quota exceeded"))
+    metadata = {"ovsdb_error": failure}
+    if any(text in failure for text in ("No space left on device", "Disk quota exceeded")):
+        return ResourceExhausted(
+            f"the disk of database {database} is full; nothing was changed: {failure}",
+            reason="DATABASE_FULL",
+            subject=database,
+            metadata=metadata,
+            retry_after_ms=DISK_RETRY_MS,
+        )
     return ResourceExhausted(
-        f"the disk of database {database} {'is full' if full else 'takes no writes'}; nothing was changed: {failure}",
-        reason="DATABASE_FULL" if full else "DATABASE_NOT_WRITABLE",
+        f"the disk of database {database} takes no writes; nothing was changed: {failure}",
+        reason="DATABASE_NOT_WRITABLE",
         subject=database,
-        metadata={"ovsdb_error": failure},
-        retry_after_ms=5000,
+        metadata=metadata,
+        retry_after_ms=DISK_RETRY_MS,
     )
 
 
