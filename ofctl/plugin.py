@@ -10,7 +10,7 @@ from ofctl.model.ids import HostId, NetworkIndex, PortIndex
 from ofctl.model.network import Network, NetworkType
 from ofctl.pipeline.anchors import ONWARD
 from ofctl.pipeline.app import API_VERSION, AnchoredTable, Annotation, App, Counter, Place, RegisterBits
-from ofctl.pipeline.binder import Binder, BoundPort
+from ofctl.pipeline.binder import Binder, BoundPort, NotBound
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import (
     ARP_OP,
@@ -82,6 +82,7 @@ __all__ = [
     "Network",
     "NetworkIndex",
     "NetworkType",
+    "NotBound",
     "Place",
     "PopVlan",
     "PortIndex",

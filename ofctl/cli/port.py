@@ -62,6 +62,7 @@ def port() -> None:
 @click.option("--device-id", default="", help="The guest's id.")
 @click.option("--device-owner", default="", help="What kind of guest.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
+@click.option("--annotation", "annotations", multiple=True, metavar="APP/FIELD=VALUE", help="For an app of the host.")
 @click.option("--vif-type", "vif_types", multiple=True, type=click.Choice(VIF_TYPES), help="One that you can use.")
 @click.option("--host", "host_id", default="", help="Host to plug on; the agent's own if not given.")
 @LEVEL
@@ -92,6 +93,7 @@ def plug(
     device_id: str,
     device_owner: str,
     labels: tuple[str, ...],
+    annotations: tuple[str, ...],
     vif_types: tuple[str, ...],
     host_id: str,
     level: str,
@@ -122,6 +124,7 @@ def plug(
         device_id=device_id,
         device_owner=device_owner,
         labels=dict(_label(text) for text in labels),
+        annotations=dict(_label(text) for text in annotations),
         mac_address=mac_address,
         fixed_ips=fixed_ips,
         mtu=mtu,

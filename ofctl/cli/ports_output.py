@@ -69,6 +69,7 @@ def _facts(port: Port) -> list[tuple[str, str]]:
         ("guest", " ".join(text for text in (spec.device_id, spec.device_owner) if text)),
         ("project", spec.project_id),
         ("labels", " ".join(f"{key}={value}" for key, value in sorted(spec.labels.items()))),
+        ("annotations", " ".join(f"{key}={value}" for key, value in sorted(spec.annotations.items()))),
         ("generation", str(port.generation or "")),
         ("plugged by", port.principal + (f", request {port.request_id}" if port.request_id else "")),
     ]

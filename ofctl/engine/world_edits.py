@@ -28,6 +28,7 @@ class PortPlace:
     network: NetworkIndex
     mac_address: MacAddress
     device: DeviceName
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, binding: Binding, network: NetworkIndex) -> PortPlace:
@@ -39,6 +40,7 @@ class PortPlace:
             network=network,
             mac_address=binding.mac_address,
             device=binding.device,
+            annotations=binding.spec.annotations,
         )
 
     def at(self, ofport: OfPort) -> WorldPort:
@@ -50,6 +52,7 @@ class PortPlace:
             network=self.network,
             mac_address=self.mac_address,
             ofport=ofport,
+            annotations=self.annotations,
         )
 
 

@@ -23,6 +23,8 @@ from ofctl.model.ids import (
 from ofctl.model.network import MAX_MTU, MIN_MTU, IpAddress, IpInterface, IpNetwork
 
 MAX_LABELS = 64
+MAX_ANNOTATIONS = 64
+MAX_ANNOTATION_LENGTH = 1024
 
 
 class VifType(enum.Enum):
@@ -124,6 +126,8 @@ class PortSpec:
     device_owner: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     """Sorted by key."""
+    annotations: tuple[tuple[str, str], ...] = ()
+    """What apps add to a port, sorted by key, which is APP/FIELD; the app judges the value."""
     mac_address: MacAddress | None = None
     fixed_ips: tuple[IpAddress, ...] = ()
     mtu: int | None = None
@@ -145,6 +149,7 @@ class PortSpec:
             if len(text) > MAX_NAME_LENGTH:
                 raise InvalidField(f"port.{name}", f"has {len(text)} characters; at most {MAX_NAME_LENGTH} are allowed")
         self._check_labels()
+        self._check_annotations()
         if self.mac_address is not None:
             mac_address(self.mac_address, "port.mac_address")
         if self.mtu is not None and not MIN_MTU <= self.mtu <= MAX_MTU:
@@ -162,6 +167,21 @@ class PortSpec:
             if not key or len(key) > MAX_NAME_LENGTH or len(value) > MAX_NAME_LENGTH:
                 raise InvalidField(
                     f"port.labels[{key!r}]", f"key (not empty) and value have at most {MAX_NAME_LENGTH} characters"
+                )
+
+    def _check_annotations(self) -> None:
+        if len(self.annotations) > MAX_ANNOTATIONS:
+            raise InvalidField(
+                "port.annotations", f"has {len(self.annotations)} entries; at most {MAX_ANNOTATIONS} are allowed"
+            )
+        for key, value in self.annotations:
+            app, slash, name = key.partition("/")
+            if not app or not slash or not name or len(key) > MAX_NAME_LENGTH:
+                raise InvalidField(f"port.annotations[{key!r}]", "is not named APP/FIELD, as an app declares it")
+            if len(value) > MAX_ANNOTATION_LENGTH:
+                raise InvalidField(
+                    f"port.annotations[{key!r}]",
+                    f"has {len(value)} characters; at most {MAX_ANNOTATION_LENGTH} are allowed",
                 )
 
     @property

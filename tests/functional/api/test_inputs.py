@@ -37,6 +37,8 @@ PORTS: list[tuple[dict[str, Any], str, str]] = [
     ({**GOOD, "project_id": "x" * 256}, "port.project_id", "256 characters"),
     ({**GOOD, "device_owner": "x" * 256}, "port.device_owner", "256 characters"),
     ({**GOOD, "labels": {"": "x"}}, "port.labels['']", "not empty"),
+    ({**GOOD, "annotations": {"dscp": "7"}}, "port.annotations['dscp']", "APP/FIELD"),
+    ({**GOOD, "annotations": {"mark/dscp": "7" * 1025}}, "port.annotations['mark/dscp']", "1025 characters"),
     ({**GOOD, "labels": {str(n): "" for n in range(65)}}, "port.labels", "65 entries"),
     ({**GOOD, "mac_address": "01:00:5e:00:00:01"}, "port.mac_address", "multicast"),
     ({**GOOD, "mac_address": "52:54:00:12:34"}, "port.mac_address", "no MAC address"),

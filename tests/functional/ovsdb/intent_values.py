@@ -84,6 +84,9 @@ def specs() -> st.SearchStrategy[PortSpec]:
         device_id=TEXT,
         device_owner=TEXT,
         labels=st.dictionaries(TEXT.filter(bool), TEXT, max_size=4).map(lambda labels: tuple(sorted(labels.items()))),
+        annotations=st.dictionaries(TEXT.filter(bool).map("app/{}".format), TEXT, max_size=4).map(
+            lambda fields: tuple(sorted(fields.items()))
+        ),
         mac_address=macs(),
         fixed_ips=st.lists(ADDRESSES, max_size=4, unique=True).map(tuple),
         mtu=st.integers(68, 65_521),

@@ -63,6 +63,9 @@ specs = st.builds(
     device_id=names,
     device_owner=names,
     labels=st.dictionaries(names.filter(bool), names, max_size=3).map(lambda labels: tuple(sorted(labels.items()))),
+    annotations=st.dictionaries(names.filter(bool).map("app/{}".format), names, max_size=3).map(
+        lambda fields: tuple(sorted(fields.items()))
+    ),
     mac_address=st.none() | macs,
     fixed_ips=st.lists(addresses, max_size=4, unique=True).map(tuple),
     mtu=st.none() | mtus,
