@@ -13,6 +13,7 @@ import pytest
 from ofctl.errors import DriverError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
 from ofctl.openflow import channel as ch
 from ofctl.openflow import exchanges as ex
+from ofctl.openflow import replies
 from ofctl.openflow.switch import Connected, Disconnected, Switch
 from ofctl.openflow.wire import flow_image, message
 from ofctl.pipeline.changes import AddFlow
@@ -84,9 +85,13 @@ class FakeSwitch:
             self.echoes += 1
         elif kind == ch.OFPT_ECHO_REQUEST:
             writer.write(message(ch.OFPT_ECHO_REPLY, xid, body))
+        elif kind == ex.OFPT_MULTIPART_REQUEST and body[:2] == struct.pack("!H", replies.OFPMP_DESC):
+            writer.write(
+                message(ch.OFPT_MULTIPART_REPLY, xid, struct.pack("!HH4x", replies.OFPMP_DESC, 0) + bytes(1056))
+            )
         elif kind == ex.OFPT_MULTIPART_REQUEST:
             for more in (1, 1, 0 if self.finish_dumps else 1):
-                writer.write(message(ex.OFPT_MULTIPART_REPLY, xid, struct.pack("!HH4x", 1, more) + flow_entry(FLOW)))
+                writer.write(message(ch.OFPT_MULTIPART_REPLY, xid, struct.pack("!HH4x", 1, more) + flow_entry(FLOW)))
             self.asked.set()
         elif kind == ex.OFPT_BUNDLE_ADD_MESSAGE and self.reject:
             writer.write(message(ch.OFPT_ERROR, xid, self.reject.pop()))
