@@ -38,8 +38,8 @@ async def test_two_hundred_ports_are_restored_by_few_transactions(lab: Lab) -> N
 
     # As after a reboot: no device, no flow, and the rows of before in the switch's database.
     lab.ovs.kill_vswitchd()
-    devices = [f"link delete {port.binding.device}" for port in host.engine.ports()]
-    run(["sh", "-c", 'printf "%s\\n" "$@" | ip -force -batch -', "sh", *devices])
+    grouped = [f"link set dev {port.binding.device} group 7" for port in host.engine.ports()]
+    run(["sh", "-c", 'printf "%s\\n" "$@" | ip -batch -', "sh", *grouped, "link delete group 7"])
     lab.ovs.start_vswitchd()
     host, _ = await restarted(lab)
     assert host.database.waves_sent <= 4
