@@ -18,17 +18,19 @@ _CURES = {
 
 
 @contextmanager
-def step(doing: str, *, subject: str) -> Iterator[None]:
+def step(doing: str, *, subject: str, not_permitted: str = "") -> Iterator[None]:
     """Raise DeviceError for an OSError in the block, DeadlineExceeded for a TimeoutError.
 
-    `doing` completes "cannot ..."; `subject` is the device.
+    `doing` completes "cannot ..."; `subject` is the device; `not_permitted` is the cure for EPERM if it is a special
+    one.
     """
     try:
         yield
     except TimeoutError as error:
         raise DeadlineExceeded(f"the deadline passed before the kernel could {doing}", subject=subject) from error
     except OSError as error:
-        raise refused(doing, error, subject=subject) from error
+        cure = not_permitted if error.errno == errno.EPERM else ""
+        raise refused(doing, error, subject=subject, cure=cure) from error
 
 
 def refused(doing: str, error: OSError, *, subject: str, cure: str = "", reason: str | None = None) -> DeviceError:

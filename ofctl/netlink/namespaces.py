@@ -17,6 +17,9 @@ from ofctl.netlink.rtnl import RouteSocket
 
 OWN_NETNS = "/proc/thread-self/ns/net"
 CLONE_NEWNET = 0x40000000
+NO_ENTRY = "this needs CAP_SYS_ADMIN, here and in the user namespace that owns the network namespace"
+"""The cure for EPERM of setns(2)."""
+_NO_OPENING = "below /proc/PID this needs CAP_SYS_PTRACE, below another user's directory CAP_DAC_READ_SEARCH"
 _NS_GET_NSTYPE = 0xB703
 _libc = ctypes.CDLL(None, use_errno=True)
 _NOT_A_PATH = {
@@ -41,7 +44,8 @@ def open_netns(path: str, *, field: str, subject: str) -> Iterator[int]:
     except OSError as error:
         if error.errno in _NOT_A_PATH:
             raise InvalidField(field, f"{path} {_NOT_A_PATH[error.errno]}", reason="NO_NETNS") from error
-        raise refused(f"open the network namespace {path}", error, subject=subject) from error
+        cure = _NO_OPENING if error.errno == errno.EACCES else ""
+        raise refused(f"open the network namespace {path}", error, subject=subject, cure=cure) from error
     try:
         _check_is_netns(fd, path, field)
         there, here = os.fstat(fd), os.stat(OWN_NETNS)

@@ -13,7 +13,7 @@ from ofctl.netlink import messages
 from ofctl.netlink.kernel import refused, step
 from ofctl.netlink.links import Links, foreign, keep_host_silent, undo_deadline, verify
 from ofctl.netlink.mark import OwnerMark
-from ofctl.netlink.namespaces import Entrance, open_netns
+from ofctl.netlink.namespaces import NO_ENTRY, Entrance, open_netns
 from ofctl.netlink.rtnl import KernelError, Request, RouteSocket, first_payload
 from ofctl.netlink.specs import DeviceState, Ensured, VethSpec
 from ofctl.netlink.tun import switch_tx_checksum_off
@@ -28,7 +28,7 @@ def ensure_veth(links: Links, spec: VethSpec, mark: OwnerMark, *, deadline: floa
     """See `Devices.ensure_veth`."""
     with open_netns(spec.netns_path, field=spec.netns_field, subject=spec.device) as netns:
         existing = links.find_owned(spec.device, mark, deadline, take_over=KIND if spec.take_over else None)
-        with step(f"enter the network namespace {spec.netns_path}", subject=spec.device):
+        with step(f"enter the network namespace {spec.netns_path}", subject=spec.device, not_permitted=NO_ENTRY):
             entrance = Entrance(netns)
         try:
             return _Pair(links, entrance, netns, spec, mark, deadline).ensure(existing)
@@ -50,7 +50,8 @@ class _Pair:
     @property
     def inside(self) -> RouteSocket:
         """The socket in the other namespace. Raises DeviceError if it cannot be entered."""
-        with step(f"enter the network namespace {self.spec.netns_path}", subject=self.spec.device):
+        doing = f"enter the network namespace {self.spec.netns_path}"
+        with step(doing, subject=self.spec.device, not_permitted=NO_ENTRY):
             return self.entrance.socket()
 
     def ensure(self, existing: DeviceState | None) -> Ensured:

@@ -26,8 +26,8 @@ GROUP = "daemon"
 NEEDED_FOR = {
     "CAP_CHOWN": "cannot listen on .*ofctl.sock: Operation not permitted",
     "CAP_NET_ADMIN": "cannot create the TAP .*: Operation not permitted",
-    "CAP_SYS_ADMIN": "cannot enter the network namespace .*: Operation not permitted",
-    "CAP_SYS_PTRACE": "cannot open the network namespace .*: Permission denied",
+    "CAP_SYS_ADMIN": r"cannot enter the network namespace .*: Operation not permitted \(this needs CAP_SYS_ADMIN",
+    "CAP_SYS_PTRACE": r"cannot open the network namespace .*: Permission denied \(.* needs CAP_SYS_PTRACE",
     "CAP_NET_RAW": "cannot open eth0 in .*: Operation not permitted",
 }
 """What is said when a capability is missing."""

@@ -55,10 +55,11 @@ async def test_an_error_comes_out_as_it_is(worker: Worker) -> None:
 
 async def test_work_that_passes_its_deadline_is_undone(worker: Worker) -> None:
     work = Blocked()
+    deadline = asyncio.get_running_loop().time() + 0.3
+    task = asyncio.create_task(worker.run(work, doing="make it", deadline=deadline, undo=work.undone.append))
+    await in_thread(work.begun)
     with pytest.raises(DeadlineExceeded, match="make it"):
-        await worker.run(
-            work, doing="make it", deadline=asyncio.get_running_loop().time() + 0.02, undo=work.undone.append
-        )
+        await task
     assert work.undone == []
     work.go.set()
     await worker.run(lambda _: None, doing="test", deadline=asyncio.get_running_loop().time() + 3)
