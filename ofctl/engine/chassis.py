@@ -193,14 +193,15 @@ class Chassis:
 
     async def reattach(self, work: PortWork, *, deadline: float) -> None:
         """As `attach`, but believe a row that is right: at start, before the switch is asked for its ports."""
-        assert work.state is not None
-        if work.fresh or not self.database.is_attached(self._attachment(work), ifindex=work.state.ifindex):
+        if work.fresh or not self.database.is_attached(self._attachment(work)):
             await self.attach(work, deadline=deadline)
 
     def _attachment(self, work: PortWork) -> Attachment:
+        assert work.state is not None
         binding = work.present
         return Attachment(
             device=binding.device,
+            ifindex=work.state.ifindex,
             bridge=self.bridge,
             port_id=binding.port_id,
             mac_address=binding.mac_address,

@@ -10,7 +10,7 @@ from ofctl.ovsdb.notation import insert, merge, mutate, named, optional, ovs_map
 from ofctl.ovsdb.operation import Operation
 from ofctl.ovsdb.replica import Json, column, identity
 from ofctl.ovsdb.switch_view import SwitchView
-from ofctl.ovsdb.values import OWNER_KEY, PORT_ID_KEY, Attached, Attachment, InterfaceState
+from ofctl.ovsdb.values import IFINDEX_KEY, OWNER_KEY, PORT_ID_KEY, Attached, Attachment, InterfaceState
 
 
 class Attach(Operation[SwitchView, Attached]):
@@ -112,6 +112,8 @@ def external_ids(wanted: Attachment) -> dict[str, str]:
     ids |= {"iface-id": wanted.port_id, "attached-mac": wanted.mac_address, "iface-status": "active"}
     if wanted.device_id:
         ids["vm-uuid"] = wanted.device_id
+    if wanted.ifindex is not None:
+        ids[IFINDEX_KEY] = str(wanted.ifindex)
     return ids | port_marks(wanted)
 
 

@@ -15,6 +15,7 @@ from ofctl.ovsdb.kernel import kernel_has_datapath
 from ofctl.ovsdb.switch_view import SwitchView
 from ofctl.ovsdb.uplinks import AttachUplink, DetachUplink, bond_names, patch_names, uplink_of
 from ofctl.ovsdb.values import (
+    IFINDEX_KEY,
     Adoption,
     Attached,
     Attachment,
@@ -155,7 +156,8 @@ class SwitchDatabase:
         """Make the device a port of the bridge and return when ovs-vswitchd has given it an ofport.
 
         Idempotent. `fresh`: the device was made a moment ago, so a row that is there belongs to a device that is
-        gone; it is removed in a transaction of its own first, or the port would look well and carry nothing.
+        gone; it is removed in a transaction of its own first, or the port would look well and carry nothing. So is a
+        row for a device of another index.
         `take_over`: the device is ours beyond doubt, so a row of that name that is not, or is on another bridge, was
         put there by hand: it is removed first, too.
         Raises NotFound for the bridge, Refused (BRIDGE_FOREIGN; DEVICE_FOREIGN for a row that is not ours;
@@ -165,12 +167,17 @@ class SwitchDatabase:
         strange = present is not None and not (present.ours and present.bridge == attachment.bridge)
         if take_over and strange:
             await self._connection.run(Detach(attachment.device, foreign_too=True), deadline=deadline)
-        elif fresh and present is not None:
+        elif present is not None and (fresh or self._is_for_another(present, attachment)):
             check_ours(present, attachment)
             await self._connection.run(Detach(attachment.device), deadline=deadline)
         return await self._connection.run(Attach(attachment), deadline=deadline)
 
-    def is_attached(self, attachment: Attachment, *, ifindex: int) -> bool:
+    @staticmethod
+    def _is_for_another(present: InterfaceState, attachment: Attachment) -> bool:
+        """Tell whether the row was made for a device that is gone: one of the same name has another index."""
+        return present.ours and present.external_id(IFINDEX_KEY) not in ("", str(attachment.ifindex))
+
+    def is_attached(self, attachment: Attachment) -> bool:
         """Tell whether the row is as `attach` would leave it, and ovs-vswitchd has taken it as that device; no I/O.
 
         It is what ovs-vswitchd said last; whether it runs now, the database does not know. `attachment` names no MTU.
@@ -180,7 +187,7 @@ class SwitchDatabase:
             state is not None
             and state.ours
             and (state.bridge, state.port) == (attachment.bridge, attachment.device)
-            and (state.ofport is not None and not state.error and state.ifindex == ifindex)
+            and (state.ofport is not None and not state.error and state.ifindex == attachment.ifindex)
             and external_ids(attachment).items() <= dict(state.external_ids).items()
         )
 

@@ -10,6 +10,9 @@ from ofctl.model.vif import DatapathType
 OWNER_KEY = "ofctl-owner"
 """Key in external_ids of every Bridge, Port and Interface row that ofctl made; the value is the host id."""
 PORT_ID_KEY = "ofctl-port-id"
+IFINDEX_KEY = "ofctl-ifindex"
+"""Key in external_ids of the Interface: the device that was attached. ovs-vswitchd keeps ofport and an empty error for
+another device under the same name, and shows its ifindex, while the port carries nothing."""
 UPLINK_KEY = "ofctl-uplink"
 """Key in external_ids of the interface that leads to a physical network; the value is its name."""
 
@@ -72,6 +75,8 @@ class Attachment:
     host_id: HostId
     device_id: str = ""
     """Instance or container, for `vm-uuid`."""
+    ifindex: int | None = None
+    """Index of the device in the kernel. A row for another one under the same name is removed first."""
     mtu: int | None = None
     """Bytes, for `mtu_request`; None leaves the MTU of the device to its owner."""
     external_ids: tuple[tuple[str, str], ...] = ()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import json
+import select
+import struct
 import time
+from io import FileIO
 
 from ofctl.engine.startup import Host
 from ofctl.model.port import PortState
 from ofctl.sandbox.ovs import run
-from tests.eyes import Seen
-from tests.functional.engine.lab import Lab
+from tests.eyes import Seen, open_tap
+from tests.functional.engine.lab import Lab, Namespace
 
 PORTS = 200
 READY_S = 2.0
@@ -64,3 +69,48 @@ async def test_a_row_that_is_not_right_is_put_right(lab: Lab) -> None:
     await lab.start()
     assert lab.ovs.vsctl("get", "Interface", names[0], "external_ids:iface-id").strip() == "p0"
     await lab.see(*ports)
+
+
+async def test_a_device_made_anew_while_the_agent_was_away_carries_traffic(lab: Lab) -> None:
+    """ovs-vswitchd shows the new device's ifindex, the old ofport and no error, and the port carries nothing."""
+    with Namespace() as neighbour:
+        await lab.plug(lab.inside("p0", neighbour, 4))
+        (port,) = await lab.plug(lab.spec("p1", fixed_ips=(ipaddress.ip_address("10.1.0.5"),)))
+        device = port.binding.device
+        await lab.stop()
+        (link,) = json.loads(run(["ip", "-j", "link", "show", device]))
+        run(["ip", "link", "delete", device])
+        run(["ip", "tuntap", "add", device, "mode", "tap"])
+        changes = ["alias", link["ifalias"], "address", link["address"], "mtu", str(link["mtu"]), "up"]
+        run(["ip", "link", "set", device, *changes])
+        await lab.start()
+        with open_tap(device) as guest:
+            guest.write(who_has("10.1.0.4", asked_by="10.1.0.5", mac=port.binding.mac_address))
+            assert answer_to(guest, "10.1.0.5"), "the port looks well and carries nothing"
+        waves = lab.host.database.waves_sent if lab.host is not None else 0
+        assert waves == 3, "the bridge, the old row, the new one"
+        await lab.stop()
+        await lab.start()
+        assert lab.host is not None and lab.host.database.waves_sent == 1
+
+
+def who_has(address: str, *, asked_by: str, mac: str) -> bytes:
+    """Return an ARP request (RFC 826) in a frame."""
+    source = bytes.fromhex(mac.replace(":", ""))
+    wanted, asker = (ipaddress.ip_address(text).packed for text in (address, asked_by))
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + source + asker + bytes(6) + wanted
+    return b"\xff" * 6 + source + b"\x08\x06" + body
+
+
+def answer_to(guest: FileIO, address: str) -> bool:
+    """Tell whether an ARP reply for `address` comes within two seconds."""
+    deadline = time.monotonic() + 2
+    while (left := deadline - time.monotonic()) > 0 and select.select([guest], [], [], left)[0]:
+        frame = guest.read(2048)
+        if (
+            frame[12:14] == b"\x08\x06"
+            and frame[20:22] == b"\x00\x02"
+            and frame[38:42] == ipaddress.ip_address(address).packed
+        ):
+            return True
+    return False
