@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 from dataclasses import dataclass, field, replace
 
+from ofctl.engine.binding import Binders
 from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
 from ofctl.engine.inventory import Key
 from ofctl.engine.probing import Prober
@@ -50,6 +51,8 @@ class PortWork:
     receipt: Receipt | None = None
     flows: tuple[int, str] = (0, "")
     """How many, and their digest."""
+    called_binders: set[str] | None = None
+    """The binders that may have the port; None before the first stage that asks."""
     mending: bool = False
     """A device of that name without our mark is taken over: somebody has made it anew by hand."""
     timings: list[StageTiming] = field(default_factory=list)
@@ -86,7 +89,9 @@ class Chassis:
         database: SwitchDatabase,
         switch: Switch,
         tables: FlowTables,
+        binders: Binders | None = None,
     ) -> None:
+        self.binders = binders or Binders()
         self.bridge = bridge
         self.datapath_type = datapath_type
         self.devices = devices
@@ -253,6 +258,16 @@ class Chassis:
             except DoorHeld as held:
                 work.note = f"{held}, so the port was probed through the tables only (PIPELINE)"
 
+    async def bind(self, work: PortWork, *, deadline: float) -> None:
+        """Bind the port outside of the host, with every binder."""
+        await self.binders.bind(work.present, work.network.network, self._called(work), deadline=deadline)
+
+    def _called(self, work: PortWork) -> set[str]:
+        """Of a port that was there before the operation, every binder may know."""
+        if work.called_binders is None:
+            work.called_binders = set() if work.draft is not None else set(self.binders.names)
+        return work.called_binders
+
     def evidence(self, work: PortWork, level: Level, *, at_ms: int) -> Confirmation:
         """Return what was shown for a port whose stages are done."""
         assert work.state is not None and work.ofport is not None and work.receipt is not None
@@ -274,6 +289,10 @@ class Chassis:
         )
 
     # On the way back up
+
+    async def unbind(self, work: PortWork, *, deadline: float) -> None:
+        """Let the binders forget the port that may know it."""
+        await self.binders.unbind(work.present, work.network.network, self._called(work), deadline=deadline)
 
     async def withdraw_flows(self, work: PortWork, *, deadline: float) -> None:
         """Take the port's flows out, and wait until nothing cached sends to its ofport any more."""

@@ -143,6 +143,14 @@ class FlowTables:
             self._world = self._world.with_network(network)
         self._places.update((place.index, place) for place in places)
 
+    def rehearse(self) -> None:
+        """Compile for all that was preloaded. Raises AppFailed: better at the start than at every resync."""
+        if all(app.place is None for app in self._compiler.apps):
+            return
+        places = [place for place in self._places.values() if place.network in self._world.networks]
+        ports = (place.at(OfPort(number)) for number, place in enumerate(places, 1))
+        self._compiler.compile_all(self._world.with_ports(ports))
+
     async def start(self) -> None:
         """Connect and resync in the background."""
         self._subscriptions = [

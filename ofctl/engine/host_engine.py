@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from ofctl.engine.auditing import Audit
+from ofctl.engine.binding import Annotations
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.contract import PlugRequest, UnplugRequest
@@ -53,6 +54,7 @@ class HostEngine:
         self.clock = clock
         self.book = PortBook(chassis, inventory, clock)
         self.fences = Fences(limit=store.request_limit, keeps=inventory.__contains__)
+        self.annotations = Annotations()
         self._closing = False
         self._networks = Networks(chassis, store, inventory, clock)
         self.on_left: Callable[[Operation], None] = lambda _: None
@@ -179,6 +181,7 @@ class HostEngine:
                     self._check_same(spec, request)
                     plugged.append(self.book.port(key))
                     continue
+                self.annotations.check(spec)
                 admitted, device = self.inventory.admit(spec)
                 self.inventory.claim(admitted, device)
                 claimed.append(key)
@@ -269,6 +272,7 @@ class HostEngine:
         if present is not None:
             self._check_same(spec, request)
             return self.work_on(present, existed=True)
+        self.annotations.check(spec)
         admitted, device = self.inventory.admit(spec)
         self.inventory.claim(admitted, device)
         return PortWork(

@@ -19,7 +19,7 @@ from typing import Any
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock
 from ofctl.engine.fences import Fences
-from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, next_stage
+from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, deeper, next_stage
 from ofctl.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -71,6 +71,7 @@ class Operation:
     waiters: int = 0
     failure: OfctlError | None = None
     """Why the walk turned round, or why the last attempt of a KEEP_TRYING plug failed."""
+    _deepest: Stage | None = None
     _abort: OfctlError | None = None
     _backoff_s: float = BACKOFF_FIRST_S
     _failed_once: asyncio.Event = field(default_factory=asyncio.Event)
@@ -171,7 +172,8 @@ class Operation:
                 while self.stage not in TERMINAL:
                     with bound(stage=self.stage.value):
                         event = await self._step()
-                    self.stage = next_stage(self.stage, event)
+                    self._deepest = deeper(self._deepest or self.stage, self.stage)
+                    self.stage = next_stage(self.stage, event, self._deepest)
                     if self.stage not in TERMINAL:
                         self.on_change(self)
             finally:
@@ -286,6 +288,9 @@ class Operation:
         if self.level >= Level.PIPELINE:
             await self._each(partial(self.chassis.probe, level=self.level), deadline)
 
+    async def _bind(self, deadline: float) -> None:
+        await self._each(self.chassis.bind, deadline)
+
     async def _write_confirmation(self, deadline: float) -> None:
         now_ms = self.clock.wall_ms()
         for member in self.members:
@@ -321,6 +326,9 @@ class Operation:
             binding = replace(member.present, generation=self.fences.seen(member.key))
             member.binding = binding.in_state(PortState.REMOVING, "UNPLUGGED", at_ms=now_ms)
         await self.store.update_bindings([member.present for member in self.members], None, deadline=deadline)
+
+    async def _unbind(self, deadline: float) -> None:
+        await self._each_created(self.chassis.unbind, deadline)
 
     async def _withdraw_flows(self, deadline: float) -> None:
         await self._each_created(self.chassis.withdraw_flows, deadline)
@@ -392,8 +400,10 @@ _HANDLERS: dict[Stage, Callable[[Operation, float], Awaitable[None]]] = {
     Stage.DATAPATH: Operation._settle_datapath,
     Stage.READBACK: Operation._read_back,
     Stage.PROBE: Operation._probe,
+    Stage.BINDING: Operation._bind,
     Stage.RECORD: Operation._write_confirmation,
     Stage.REVOCATION: Operation._revoke_intent,
+    Stage.UNBINDING: Operation._unbind,
     Stage.WITHDRAWAL: Operation._withdraw_flows,
     Stage.DETACHMENT: Operation._detach,
     Stage.DEVICE_REMOVAL: Operation._remove_devices,

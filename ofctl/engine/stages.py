@@ -25,9 +25,11 @@ class Stage(enum.Enum):
     DATAPATH = "datapath"
     READBACK = "readback"
     PROBE = "probe"
+    BINDING = "binding"
     RECORD = "record"
     CONFIRMED = "confirmed"
     REVOCATION = "revocation"
+    UNBINDING = "unbinding"
     WITHDRAWAL = "withdrawal"
     DETACHMENT = "detachment"
     DEVICE_REMOVAL = "device_removal"
@@ -56,10 +58,19 @@ DOWN = (
     Stage.DATAPATH,
     Stage.READBACK,
     Stage.PROBE,
+    Stage.BINDING,
     Stage.RECORD,
     Stage.CONFIRMED,
 )
-UP = (Stage.REVOCATION, Stage.WITHDRAWAL, Stage.DETACHMENT, Stage.DEVICE_REMOVAL, Stage.OBLIVION, Stage.ABSENT)
+UP = (
+    Stage.REVOCATION,
+    Stage.UNBINDING,
+    Stage.WITHDRAWAL,
+    Stage.DETACHMENT,
+    Stage.DEVICE_REMOVAL,
+    Stage.OBLIVION,
+    Stage.ABSENT,
+)
 TERMINAL = frozenset({Stage.CONFIRMED, Stage.ABSENT})
 
 TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
@@ -74,7 +85,8 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
     (Stage.DATAPATH, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.READBACK, Event.FAILED): Stage.WITHDRAWAL,
     (Stage.PROBE, Event.FAILED): Stage.WITHDRAWAL,
-    (Stage.RECORD, Event.FAILED): Stage.WITHDRAWAL,
+    (Stage.BINDING, Event.FAILED): Stage.UNBINDING,
+    (Stage.RECORD, Event.FAILED): Stage.UNBINDING,
     # What is durable is written again: the store takes the same twice for once.
     (Stage.INTENT, Event.SWITCH_LOST): Stage.INTENT,
     (Stage.RECORD, Event.SWITCH_LOST): Stage.RECORD,
@@ -88,10 +100,21 @@ TRANSITIONS: dict[tuple[Stage, Event], Stage] = {
 }
 
 
-def next_stage(stage: Stage, event: Event) -> Stage:
-    """Return the stage after `event`. An event for which the table has no row in this stage is a failure."""
+def next_stage(stage: Stage, event: Event, deepest: Stage | None = None) -> Stage:
+    """Return the stage after `event`. An event for which the table has no row in this stage is a failure.
+
+    `deepest` is the stage farthest down that the walk has been in: a failure undoes from there, since a walk that was
+    sent back to DEVICE or ATTACHMENT has left behind what the stages below had done.
+    """
     target = TRANSITIONS.get((stage, event))
-    return target if target is not None else TRANSITIONS[stage, Event.FAILED]
+    if target is not None and (event is not Event.FAILED or stage not in DOWN):
+        return target
+    return TRANSITIONS[deepest or stage, Event.FAILED]
+
+
+def deeper(stage: Stage, other: Stage) -> Stage:
+    """Return the stage that is farther down; `stage` if `other` is on the walk back up."""
+    return other if other in DOWN and (stage not in DOWN or DOWN.index(other) > DOWN.index(stage)) else stage
 
 
 def diagram() -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
@@ -34,6 +35,8 @@ from ofctl.openflow.switch import Switch
 from ofctl.ovsdb.intents import IntentStore
 from ofctl.ovsdb.switch import SwitchDatabase
 from ofctl.ovsdb.values import BridgeSpec, LockAcquired, SwitchEvent, UplinkSpec
+from ofctl.pipeline.binder import Binder
+from ofctl.pipeline.feature import FeatureApp
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,10 @@ class HostOptions:
     echo_interval_s: float
     reconnect_max_s: float
     switch_timeout_s: float
+    apps: tuple[FeatureApp, ...] = ()
+    """Third parties', in the order in which frames meet them."""
+    binders: tuple[Binder, ...] = ()
+    bind_timeout_s: float = BIND_TIMEOUT_S
     config_interval_s: float = CONFIG_INTERVAL_S
     """Between two looks at the settings of the switch whose change nobody tells."""
 
@@ -85,6 +92,7 @@ class Host:
             device_prefix=options.device_prefix,
             physical_networks=options.physical_networks,
         )
+        self.binders = Binders(options.binders, timeout_s=options.bind_timeout_s)
         self._on_ready = on_ready
         self._serving = False
         self._rebuilding = False
@@ -117,6 +125,7 @@ class Host:
             on_drift=lambda indexes: drift.flows_drifted(indexes),  # noqa: PLW0108  (made below)
             on_mended=lambda indexes: drift.flows_mended(indexes),  # noqa: PLW0108
             config_interval_s=self.options.config_interval_s,
+            apps=self.options.apps,
         )
         chassis = Chassis(
             bridge=self.options.bridge,
@@ -125,15 +134,18 @@ class Host:
             database=self.database,
             switch=self.switch,
             tables=tables,
+            binders=self.binders,
         )
         chassis.uplink_problems.update(self._uplink_problems)
         engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
+        engine.annotations = Annotations((*self.options.apps, *self.options.binders))
         for network in intents.networks:
             self.inventory.put_network(network)
         engine.book.adopt(intents.bindings, intents.requests)
         engine.fences.adopt(intents.bindings, intents.fences)
         wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
         await self._remove_leftovers(intents.bindings, deadline)
+        await self.binders.open()
         self._namespaces = NamespaceWatch()
         drift = Drift(engine, self._namespaces, rebuild=self._rebuild)
         self.devices.watch(drift.link_changed)
@@ -143,6 +155,7 @@ class Host:
             intents.networks,
             (PortPlace.of(binding, self.inventory.network(binding.network_id).index) for binding in intents.bindings),
         )
+        tables.rehearse()
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
         drift.restored()
@@ -161,6 +174,7 @@ class Host:
             self._namespaces.close()
         if self._tables is not None:
             await self._tables.close()
+        await self.binders.close()
         await self.devices.close()
         await self.database.close()
         await self.store.close()
@@ -276,7 +290,7 @@ class Host:
         The devices first, so that their rows go in one transaction: of each, ovs-vswitchd reconfigures every port.
         """
         works = [engine.work_on(binding, existed=True) for binding in bindings]
-        for restore in (engine.chassis.make_device, engine.chassis.reattach):
+        for restore in (engine.chassis.make_device, engine.chassis.reattach, engine.chassis.bind):
             done = await asyncio.gather(*(self._restored(drift, engine, restore, work, deadline) for work in works))
             works = [work for work, restored in zip(works, done, strict=True) if restored]
 

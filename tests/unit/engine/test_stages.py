@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ofctl.engine.stages import DOWN, TERMINAL, TRANSITIONS, UP, Event, Stage, diagram, next_stage
+from ofctl.engine.stages import DOWN, TERMINAL, TRANSITIONS, UP, Event, Stage, deeper, diagram, next_stage
 
 WORKING = [stage for stage in Stage if stage not in TERMINAL]
 
@@ -34,6 +34,7 @@ UNDONE_BY = {
     Stage.DEVICE: Stage.DEVICE_REMOVAL,
     Stage.ATTACHMENT: Stage.DETACHMENT,
     Stage.FLOWS: Stage.WITHDRAWAL,
+    Stage.BINDING: Stage.UNBINDING,
 }
 
 
@@ -46,6 +47,14 @@ def test_a_failure_is_undone_from_the_failed_stage_back_to_the_first(failed: Sta
         stage = next_stage(stage, Event.DONE)
     assert stage is Stage.ABSENT
     assert walk == [UNDONE_BY[stage] for stage in reversed(passed) if stage in UNDONE_BY]
+
+
+@pytest.mark.parametrize("failed", [Stage.DEVICE, Stage.ATTACHMENT])
+@pytest.mark.parametrize("deepest", [Stage.FLOWS, Stage.BINDING, Stage.RECORD])
+def test_a_walk_that_began_again_undoes_from_the_deepest_stage_that_it_was_in(failed: Stage, deepest: Stage) -> None:
+    assert next_stage(failed, Event.FAILED, deepest) is TRANSITIONS[deepest, Event.FAILED]
+    assert deeper(deepest, failed) is deepest is deeper(failed, deepest)
+    assert deeper(deepest, Stage.WITHDRAWAL) is deepest
 
 
 @pytest.mark.parametrize("stage", UP[:-1])
