@@ -14,6 +14,7 @@ from ofctl.api.server import ApiServer
 from ofctl.config import load
 from ofctl.engine.startup import Host, HostOptions
 from ofctl.errors import DriverError, OfctlError
+from ofctl.guests.guests import Guests
 from ofctl.log import configure, fields
 from ofctl.model.vif import DatapathType
 from ofctl.notify import ServiceManager
@@ -90,12 +91,15 @@ async def _serve(settings: Settings) -> None:
     manager = ServiceManager()
     manager.start_watchdog()
     api: ApiServer | None = None
+    guests: Guests | None = None
     line: StatusLine | None = None
     following: asyncio.Task[None] | None = None
 
     def ready_changed(ready: bool) -> None:
         if api is not None:
             api.set_serving(ready)
+        if guests is not None:
+            guests.host_ready(ready)
         if line is not None:
             manager.status(line.text)
 
@@ -115,10 +119,15 @@ async def _serve(settings: Settings) -> None:
         manager.ready(line.text)
         following = asyncio.create_task(line.follow(manager.status), name="ofctl-status")
         logger.info("serving", extra=fields(version=__version__, host=host.engine.host_id, status=line.text))
+        guests = Guests(host, settings.guests)
+        guests.host_ready(not host.engine.host().not_ready)
+        await guests.start(deadline=asyncio.get_running_loop().time() + host.options.start_timeout_s)
         await stop.wait()
         logger.info("stopping; the switch goes on forwarding")
     finally:
         manager.stopping()
+        if guests is not None:
+            await guests.close()
         if following is not None:
             following.cancel()
         if api is not None:

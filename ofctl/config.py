@@ -20,7 +20,16 @@ from ofctl import __version__
 from ofctl.errors import ConfigError, InvalidField
 from ofctl.model.ids import DeviceName, PhysicalNetwork, device_name, identifier
 from ofctl.options import GROUPS, MAX_DEVICE_PREFIX
-from ofctl.settings import AgentSettings, DatabaseSettings, GrpcSettings, OpenflowSettings, OvsdbSettings, Settings
+from ofctl.settings import (
+    AgentSettings,
+    DatabaseSettings,
+    GrpcSettings,
+    GuestSettings,
+    GuestSpec,
+    OpenflowSettings,
+    OvsdbSettings,
+    Settings,
+)
 
 DEFAULT_FILE = Path("/etc/ofctl/ofctl.conf")
 MAX_SOCKET_PATH = 107
@@ -86,7 +95,7 @@ def _refuse_unknown(conf: cfg.ConfigOpts) -> None:
 
 
 def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
-    agent, ovsdb, openflow, grpc, database = (dict(values[group]) for group in GROUPS)
+    agent, ovsdb, openflow, grpc, database, guests = (dict(values[group]) for group in GROUPS)
     agent["host_id"] = _checked(
         lambda text: identifier(text, ""), agent["host_id"] or socket.gethostname(), "agent.host_id"
     )
@@ -108,12 +117,21 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
     if grpc["admin_names"] and missing:
         raise _refusal("grpc.admin_names", "needs TLS, which tells a caller's name: set the three TLS options")
     grpc["listen"] = _checked(lambda text: _listen(text, tls=not missing), grpc["listen"], "grpc.listen") or None
+    guests["run"] = _checked(lambda texts: _guests(texts, agent["bridge"]), guests["run"], "guests.run")
+    guests["run_dir"] = _checked(_absolute, guests["run_dir"], "guests.run_dir")
+    guests["http"] = _checked(_guest_listens, guests["http"], "guests.http")
+    guests["config_files"] = _checked(_guest_files, guests["config_files"], "guests.config_files")
+    for name in ("http", "config_files"):
+        strangers = sorted(guests[name].keys() - {guest.name for guest in guests["run"]})
+        if strangers:
+            raise _refusal(f"guests.{name}", f"names {strangers[0]!r}, which is none of [guests] run")
     return Settings(
         agent=AgentSettings(**agent),
         ovsdb=OvsdbSettings(**ovsdb),
         openflow=OpenflowSettings(**openflow),
         grpc=GrpcSettings(**grpc),
         database=DatabaseSettings(**database),
+        guests=GuestSettings(**guests),
     )
 
 
@@ -208,3 +226,34 @@ def _listen(text: str, *, tls: bool) -> str:
     if not loopback and not tls:
         raise ValueError(f"is {text}, open to the network: set tls_cert, tls_key and tls_ca, or listen on 127.0.0.1")
     return text
+
+
+def _guests(texts: Sequence[str], own_bridge: str) -> tuple[GuestSpec, ...]:
+    guests: list[GuestSpec] = []
+    for text in texts:
+        match = re.fullmatch(r"(?P<name>[^=@]+)=(?P<source>.+)@(?P<bridge>[^@]+)", text)
+        if match is None:
+            raise ValueError(f"has {text!r}; write NAME=SOURCE@BRIDGE")
+        source = match["source"]
+        if "/" in source or source.endswith(".py"):
+            _readable(source)
+        bridge = device_name(match["bridge"], "")
+        if bridge == own_bridge:
+            raise ValueError(f"puts {match['name']} on {bridge}, the integration bridge; give it a bridge of its own")
+        guests.append(GuestSpec(name=identifier(match["name"], ""), source=source, bridge=bridge))
+    for what in ("name", "bridge"):
+        values = [getattr(guest, what) for guest in guests]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"has two guests with the {what} {twice[0]!r}; each needs its own")
+    return tuple(guests)
+
+
+def _guest_listens(texts: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(
+        {name: str(_socket(text)) if text.startswith("/") else _listen(text, tls=False) for name, text in texts.items()}
+    )
+
+
+def _guest_files(texts: Mapping[str, str]) -> Mapping[str, Path]:
+    return MappingProxyType({name: _readable(text) for name, text in texts.items()})

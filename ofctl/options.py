@@ -150,12 +150,71 @@ DATABASE: list[cfg.Opt] = [
     ),
     cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the database."),
 ]
+GUESTS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        "run",
+        default=[],
+        help="Classic Ryu and os-ken applications to run, as NAME=SOURCE@BRIDGE, comma separated. SOURCE is a Python "
+        "file or the name of a module; BRIDGE is a bridge that the guest gets whole: the agent makes it if it is not "
+        "there.",
+    ),
+    cfg.DictOpt(
+        "http",
+        default={},
+        help="Where a guest's REST interface (ryu.app.wsgi) listens, as NAME:ADDRESS:PORT on a loopback address, or "
+        "NAME:/PATH of a unix socket; comma separated. A guest that is not named here listens on a unix socket in "
+        "run_dir.",
+    ),
+    cfg.DictOpt(
+        "config_files",
+        default={},
+        help="Configuration files of guests, read into their CONF, as NAME:/PATH, comma separated.",
+    ),
+    cfg.StrOpt("run_dir", default="/run/ofctl/guests", help="Directory of the unix sockets that guests listen on."),
+    cfg.IntOpt(
+        "max_change_rate",
+        default=500,
+        min=1,
+        max=100_000,
+        help="Changes of flows, groups, meters and settings that a guest may send in a second; it waits with the next.",
+    ),
+    cfg.IntOpt(
+        "max_packet_rate",
+        default=1000,
+        min=1,
+        max=100_000,
+        help="Packet-outs that a guest may send in a second; it waits with the next.",
+    ),
+    cfg.IntOpt(
+        "max_flows",
+        default=20_000,
+        min=1,
+        max=1_000_000,
+        help="Flows that a guest may have; more are refused with the OpenFlow error for a full table.",
+    ),
+    cfg.IntOpt("memory_mb", default=1024, min=128, max=65_536, help="Address space of a guest's process in MiB."),
+    cfg.IntOpt(
+        "max_threads",
+        default=256,
+        min=16,
+        max=10_000,
+        help="Threads of a guest's process; a guest with more is killed and started again.",
+    ),
+    cfg.FloatOpt(
+        "restart_max_s",
+        default=30.0,
+        min=0.1,
+        max=3600,
+        help="Longest pause in seconds before a guest that died is started again.",
+    ),
+]
 GROUPS: dict[str, list[cfg.Opt]] = {
     "agent": AGENT,
     "ovsdb": OVSDB,
     "openflow": OPENFLOW,
     "grpc": GRPC,
     "database": DATABASE,
+    "guests": GUESTS,
 }
 
 

@@ -72,6 +72,33 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestSpec:
+    """One Ryu or os-ken application."""
+
+    name: str
+    source: str
+    """Absolute path of a Python file, or the name of a module."""
+    bridge: DeviceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestSettings:
+    """Group [guests]."""
+
+    run: tuple[GuestSpec, ...]
+    http: Mapping[str, str]
+    """ADDRESS:PORT or /PATH, by name of the guest."""
+    config_files: Mapping[str, Path]
+    run_dir: Path
+    max_change_rate: int
+    max_packet_rate: int
+    max_flows: int
+    memory_mb: int
+    max_threads: int
+    restart_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration, checked."""
 
@@ -80,3 +107,4 @@ class Settings:
     openflow: OpenflowSettings
     grpc: GrpcSettings
     database: DatabaseSettings
+    guests: GuestSettings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ofctl.api.convert import dpid_text
-from ofctl.api.enums import DATAPATH_TYPES, FINDING_KINDS, LEVELS, VIF_TYPES
+from ofctl.api.enums import APP_STATES, DATAPATH_TYPES, FINDING_KINDS, LEVELS, VIF_TYPES
 from ofctl.model.audit import AuditReport, Finding, FindingKind
-from ofctl.model.host import BridgeView, HostView, UplinkView
+from ofctl.model.host import AppView, BridgeView, HostView, UplinkView
 from ofctl.v1 import host_pb2
 
 MAX_REPORT_BYTES = 2**21
@@ -26,6 +26,7 @@ def host_to_proto(host: HostView) -> host_pb2.Host:
         ready=not host.not_ready,
         not_ready=host.not_ready,
         counters=dict(host.counters),
+        apps=[_app_to_proto(app) for app in host.apps],
     )
 
 
@@ -48,6 +49,23 @@ def _uplink_to_proto(uplink: UplinkView) -> host_pb2.Uplink:
         device_name=uplink.device,
         ofport=uplink.ofport,
         problem=uplink.problem,
+    )
+
+
+def _app_to_proto(app: AppView) -> host_pb2.App:
+    return host_pb2.App(
+        name=app.name,
+        kind=app.kind,
+        source=app.source,
+        bridge=app.bridge,
+        state=APP_STATES[app.state],
+        last_error=app.last_error,
+        restarts=app.restarts,
+        queue_depth=app.queue_depth,
+        flows=app.flows,
+        dropped_packet_ins=app.dropped_packet_ins,
+        delayed_messages=app.delayed_messages,
+        pid=app.pid,
     )
 
 

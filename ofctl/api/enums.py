@@ -10,6 +10,7 @@ from ofctl.errors import InvalidField
 from ofctl.model.audit import FindingKind
 from ofctl.model.confirmation import Level, Outcome
 from ofctl.model.events import PortEventType
+from ofctl.model.host import AppState
 from ofctl.model.network import NetworkType
 from ofctl.model.port import Activation, PortState, Recovery, VifType
 from ofctl.model.vif import DatapathType
@@ -62,3 +63,4 @@ EVENT_TYPES: Pairs[PortEventType, port_pb2.WatchPortsResponse.EventType.ValueTyp
 FINDING_KINDS: Pairs[FindingKind, host_pb2.FindingKind.ValueType] = Pairs(
     FindingKind, host_pb2.FindingKind, "FINDING_KIND"
 )
+APP_STATES: Pairs[AppState, host_pb2.AppState.ValueType] = Pairs(AppState, host_pb2.AppState, "APP_STATE")

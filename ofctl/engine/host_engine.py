@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from ofctl.engine.auditing import Audit
@@ -34,7 +35,7 @@ from ofctl.errors import (
 from ofctl.model.audit import AuditReport
 from ofctl.model.confirmation import BUILT_LEVELS, Level, Outcome, RequestRecord
 from ofctl.model.events import PortEvent
-from ofctl.model.host import HostView
+from ofctl.model.host import AppView, HostView
 from ofctl.model.ids import HostId, NetworkId, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.port import Binding, BindingNumbers, PortSpec, VmConsumer
@@ -59,6 +60,8 @@ class HostEngine:
         self._networks = Networks(chassis, store, inventory, clock)
         self.on_left: Callable[[Operation], None] = lambda _: None
         """Called when an operation is over and its result is in the book."""
+        self.app_views: Callable[[], tuple[AppView, ...]] = tuple
+        """Tells of the applications that run beside the core."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -379,7 +382,8 @@ class HostEngine:
 
     def host(self) -> HostView:
         """See `PlugEngine.host`."""
-        return describe_host(self.chassis, self.inventory, port_count=len(self.book), counters=self.book.counters)
+        view = describe_host(self.chassis, self.inventory, port_count=len(self.book), counters=self.book.counters)
+        return replace(view, apps=self.app_views())
 
     def network(self, network_id: NetworkId) -> NumberedNetwork:
         """See `PlugEngine.network`."""

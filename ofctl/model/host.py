@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from ofctl.model.confirmation import Level
@@ -35,6 +36,43 @@ class UplinkView:
     problem: str = ""
 
 
+class AppState(enum.Enum):
+    """What an application beside the core is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    """It has been in one event handler for seconds; what comes meanwhile waits, and is dropped in the end."""
+    WAITING = "waiting"
+    """Its process ended; it is started again after a pause that grows."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppView:
+    """An application beside the core, as it is known now."""
+
+    name: str
+    kind: str
+    """`guest` for a classic Ryu or os-ken application."""
+    source: str
+    bridge: str
+    state: AppState
+    last_error: str = ""
+    """A sentence; stays until there is another."""
+    restarts: int = 0
+    queue_depth: int = 0
+    """Events that wait for the application, at most 128 for each of its classes."""
+    flows: int = 0
+    """That the switch has for it, as counted at most some seconds ago."""
+    dropped_packet_ins: int = 0
+    """Those that it was too slow to take."""
+    delayed_messages: int = 0
+    """Messages of its that had to wait for its rates."""
+    pid: int = 0
+    """0 while it has no process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
     """What GetHost returns. Ready when `not_ready` is empty."""
@@ -53,3 +91,5 @@ class HostView:
     """Sentences, one for each thing that is missing before the host can plug."""
     counters: tuple[tuple[str, int], ...] = ()
     """Pairs of an event's name and how often it has happened since the agent started; docs/operations.md names them."""
+    apps: tuple[AppView, ...] = ()
+    """Applications beside the core, in the order of the configuration."""

@@ -1,0 +1,100 @@
+"""A sandbox whose agent has guests, and hosts on the guests' bridges."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ofctl.client import Client
+from ofctl.sandbox.ovs import PrivateOvs
+from ofctl.sandbox.sandbox import Sandbox
+from ofctl.v1.host_pb2 import App, AppState
+from tests.functional.engine.lab import Namespace
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "guests"
+TIMEOUT_S = 15.0
+
+
+class GuestLab:
+    """A running sandbox with guests, by name; each is on bridge `br-NAME`."""
+
+    def __init__(self, sandbox: Sandbox, stack: ExitStack) -> None:
+        self.sandbox = sandbox
+        self.client = stack.enter_context(Client(sandbox.target))
+        self._stack = stack
+        self._numbers = itertools.count(1)
+
+    def app(self, name: str) -> App:
+        """Return what GetHost says of a guest."""
+        return next(app for app in self.client.host().apps if app.name == name)
+
+    def wait_for(self, name: str, seen: Callable[[App], bool], *, timeout_s: float = TIMEOUT_S) -> App:
+        """Return what GetHost says of a guest once that is so."""
+        deadline = time.monotonic() + timeout_s
+        while not seen(app := self.app(name)):
+            assert time.monotonic() < deadline, f"{app}\n{self.log()}"
+            time.sleep(0.05)
+        return app
+
+    def running(self, name: str) -> App:
+        """Return when the guest runs and the switch has a flow of it."""
+        return self.wait_for(name, lambda app: app.state == AppState.APP_STATE_RUNNING and app.flows > 0)
+
+    def host(self, bridge: str) -> tuple[Namespace, str]:
+        """Put a host on a bridge; return its namespace and address."""
+        number = next(self._numbers)
+        namespace = self._stack.enter_context(Namespace())
+        device, address = f"h{number}", f"10.9.0.{number}"
+        pid = namespace.path.split("/")[2]
+        run("ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        namespace.run("ip", "link", "set", "eth0", "up")
+        namespace.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+        run("ip", "link", "set", device, "up")
+        self.ovs.vsctl("add-port", bridge, device)
+        return namespace, address
+
+    @property
+    def ovs(self) -> PrivateOvs:
+        return self.sandbox.ovs
+
+    def flows(self, bridge: str) -> list[str]:
+        """Return the flows of a bridge as ovs-ofctl shows them."""
+        return [line for line in self.ovs.ovs_ofctl("dump-flows", bridge).splitlines() if "actions=" in line]
+
+    def log(self) -> str:
+        """Return the end of the agent's and the guests' log."""
+        return "\n".join(self.sandbox.agent_log.read_text(errors="replace").splitlines()[-40:])
+
+
+Start = Callable[..., GuestLab]
+
+
+@pytest.fixture
+def guests(netns: None, rundir: Path) -> Iterator[Start]:
+    """Start a sandbox with guests: name and source, which is a path or the text of a Python file."""
+    with ExitStack() as stack:
+
+        def start(*, options: dict[str, object] | None = None, **sources: str | Path) -> GuestLab:
+            run_dir = rundir / "guests"
+            entries = []
+            for name, source in sources.items():
+                if isinstance(source, str):
+                    file = rundir / f"{name}_guest.py"
+                    file.write_text(source)
+                    source = file  # noqa: PLW2901
+                entries.append(f"{name}={source}@br-{name}")
+            settings = {"run": ",".join(entries), "run_dir": run_dir, **(options or {})}
+            sandbox = stack.enter_context(Sandbox(rundir, options={"guests": settings}))
+            return GuestLab(sandbox, stack)
+
+        yield start
+
+
+def run(*argv: str) -> None:
+    subprocess.run(argv, check=True, capture_output=True)
