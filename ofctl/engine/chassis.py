@@ -21,7 +21,6 @@ from ofctl.model.network import IpInterface, Network, NumberedNetwork
 from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, VmConsumer
 from ofctl.model.vif import DatapathType, VifDetails
 from ofctl.netlink.devices import Devices
-from ofctl.netlink.probe_door import DoorHeld
 from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
 from ofctl.openflow.switch import Receipt, Switch
 from ofctl.openflow.wire import flow_digest, group_image
@@ -250,13 +249,10 @@ class Chassis:
 
         A TAP that somebody has open is theirs; `note` says that PIPELINE is all that was shown then.
         """
-        work.note = ""
-        work.frames = await self.prober.pipeline(work, deadline=deadline)
         if level >= Level.PROBE:
-            try:
-                work.frames += await self.prober.probe(work, deadline=deadline)
-            except DoorHeld as held:
-                work.note = f"{held}, so the port was probed through the tables only (PIPELINE)"
+            work.frames, work.note = await self.prober.probe(work, deadline=deadline)
+        else:
+            work.frames, work.note = await self.prober.pipeline(work, deadline=deadline), ""
 
     async def bind(self, work: PortWork, *, deadline: float) -> None:
         """Bind the port outside of the host, with every binder."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from ofctl.engine.flow_tables import FlowTables
 from ofctl.engine.probing_door import DoorProbe
 from ofctl.engine.probing_verdict import Finding, Scene, Sent, evidence
+from ofctl.errors import SwitchUnavailable
 from ofctl.model.confirmation import ProbeFrame
 from ofctl.model.port import NamespaceConsumer
-from ofctl.netlink.probe_door import ProbeDoor, ProbeDoors
+from ofctl.netlink.probe_door import DoorHeld, ProbeDoor, ProbeDoors
 from ofctl.openflow.injection import OFPP_CONTROLLER, PacketOut
 from ofctl.openflow.switch import Switch
 from ofctl.pipeline.flow import Resubmit, Term
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """Neighbours come and go while a broadcast is under way, and the switch throws packet-ins away when very many wait."""
-SERIES_AT_ONCE = 8
-"""Open vSwitch keeps 1,024 packet-ins until its next turn (`ofproto_dpif_send_async_msg`); a series may give 100."""
+SERIES_AT_ONCE = 2
+"""Open vSwitch throws away what is more than 100 packet-ins beyond what the socket takes (ovs-vswitchd.conf.db(5),
+Bridge:other_config:controller-queue-size), and one series may give 80."""
 
 
 class Prober:
@@ -52,30 +54,40 @@ class Prober:
         index = work.present.numbers.index
         for _ in range(ATTEMPTS):
             scene = Scene(self._tables, index)
-            findings = await self._inject(scene, deadline)
-            if not any(finding.wrong for finding in findings):
+            findings, complete = await self._inject(scene, deadline)
+            if complete and not any(finding.wrong for finding in findings):
                 break
+        if not complete:
+            raise SwitchUnavailable("the switch threw away what came back of a probe; try again", retry_after_ms=500)
         return evidence(scene.port, findings)
 
-    async def _inject(self, scene: Scene, deadline: float) -> list[Finding]:
+    async def _inject(self, scene: Scene, deadline: float) -> tuple[list[Finding], bool]:
+        """Return what became of each, and whether all that was sent back has come."""
         sent = [Sent.of(probe) for probe in scene.probes]
         packets = [_packet_out(each, scene.port, scene.world) for each in sent]
         async with self._turns:
             with self._switch.probing() as series:
-                await self._switch.inject(packets, series, deadline=deadline)
-        return scene.judge(sent, series.came)
+                complete = await self._switch.inject(packets, series, deadline=deadline)
+        return scene.judge(sent, series.came), complete
 
-    async def probe(self, work: PortWork, *, deadline: float) -> tuple[ProbeFrame, ...]:
-        """Send frames through the port's own device, both ways, and return what became of each.
+    async def probe(self, work: PortWork, *, deadline: float) -> tuple[tuple[ProbeFrame, ...], str]:
+        """Do as `pipeline`, then send frames through the port's own device, both ways.
 
-        Raises DoorHeld if somebody has the TAP open; DriverError (PROBE_FAILED) as `pipeline` does; Unavailable.
+        Return what became of each, and in a sentence why the device was not used: somebody has the TAP open; empty if
+        it was. Raises DriverError (PROBE_FAILED) as `pipeline` does; Unavailable.
         """
-        index = work.present.numbers.index
-        door = await self._open(work, deadline)
+        opening = asyncio.create_task(self._open(work, deadline))
         try:
-            return await DoorProbe(self._switch, self._tables, door, self._turns).run(index, deadline=deadline)
+            injected = await self.pipeline(work, deadline=deadline)
+            through = DoorProbe(self._switch, self._tables, self._turns, opening)
+            return (*injected, *await through.run(work.present.numbers.index, deadline=deadline)), ""
+        except DoorHeld as held:
+            return injected, f"{held}, so the port was probed through the tables only (PIPELINE)"
         finally:
-            door.close()
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                # Not earlier, beside the switch's work: both would wait for the kernel's one lock on all devices.
+                await self._doors.close_door(opening.result())
 
     async def _open(self, work: PortWork, deadline: float) -> ProbeDoor:
         consumer = work.present.spec.consumer

@@ -60,52 +60,67 @@ def marker(port: WorldPort, mark: int) -> Flow:
 class DoorProbe:
     """One probe through one open device."""
 
-    def __init__(self, switch: Switch, tables: FlowTables, door: ProbeDoor, turns: asyncio.Semaphore) -> None:
-        """`turns`: how many series may be under way at once."""
+    def __init__(
+        self, switch: Switch, tables: FlowTables, turns: asyncio.Semaphore, opening: asyncio.Future[ProbeDoor]
+    ) -> None:
+        """`turns`: how many series may be under way at once. `opening` gives the device, or says why it does not."""
         self._switch = switch
         self._tables = tables
-        self._door = door
         self._turns = turns
+        self._opening = opening
         self._until = 0.0
 
     async def run(self, index: PortIndex, *, deadline: float) -> tuple[ProbeFrame, ...]:
-        """Return what became of each frame. Raises DriverError (PROBE_FAILED), Unavailable."""
-        self._until = min(deadline, asyncio.get_running_loop().time() + PATIENCE_S)
+        """Return what became of each frame.
+
+        Raises DriverError (PROBE_FAILED), Unavailable, and whatever kept the device from being opened.
+        """
         port = Scene(self._tables, index).port
+        with self._switch.probing() as series:
+            async with self._tables.for_a_moment(marker(port, series.mark), deadline=deadline):
+                door = await asyncio.shield(self._opening)
+                self._until = min(deadline, asyncio.get_running_loop().time() + PATIENCE_S)
+                try:
+                    return await self._both_ways(port, door, series)
+                except DeviceError as error:
+                    raise DriverError(
+                        f"port {port.port_id!r} does not work: {error.message}",
+                        reason="PROBE_FAILED",
+                        metadata=error.metadata,
+                    ) from error
+
+    async def _both_ways(self, port: WorldPort, door: ProbeDoor, series: Probing) -> tuple[ProbeFrame, ...]:
+        leaving = asyncio.create_task(self._out_of(port, door))
         try:
-            arrived = await self._out_of(port)
-            with self._switch.probing() as series:
-                async with self._tables.for_a_moment(marker(port, series.mark), deadline=deadline):
-                    findings = await self._into(index, series)
-        except DeviceError as error:
-            raise DriverError(
-                f"port {port.port_id!r} does not work: {error.message}", reason="PROBE_FAILED", metadata=error.metadata
-            ) from error
-        return (*evidence(port, findings), arrived)
+            frames = evidence(port, await self._into(port.index, door, series))
+            return (*frames, await leaving)
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
 
     # Into the device
 
-    async def _into(self, index: PortIndex, series: Probing) -> list[Finding]:
+    async def _into(self, index: PortIndex, door: ProbeDoor, series: Probing) -> list[Finding]:
         for _ in range(ATTEMPTS):
             scene = Scene(self._tables, index)
             sent = [Sent.of(probe) for probe in scene.probes if probe.direction is Direction.FROM_PORT]
             last = Sent.of(Probe("the last frame", Direction.FROM_PORT, probe_frame(STRANGER, scene.port.mac_number)))
             async with self._turns:
-                await self._arrivals(scene.port, sent, series)
+                await self._arrivals(scene.port, sent, door, series)
                 # What the switch takes in one go it may reorder; this one comes when it is through with those.
-                await self._arrivals(scene.port, (last,), series)
+                await self._arrivals(scene.port, (last,), door, series)
             findings = scene.judge(sent, series.came, way=INTO_THE_DEVICE)
             if not any(finding.wrong for finding in findings):
                 break
         return findings
 
-    async def _arrivals(self, port: WorldPort, sent: Iterable[Sent], series: Probing) -> None:
+    async def _arrivals(self, port: WorldPort, sent: Iterable[Sent], door: ProbeDoor, series: Probing) -> None:
         """Return when the switch has told that each frame came in at the port; send again what it does not tell of."""
         missing = {nonce_of(each.frame): each for each in sent}
 
         def send() -> None:
             for each in missing.values():
-                self._door.send(each.frame)
+                door.send(each.frame)
 
         def arrived() -> bool:
             if series.gone:
@@ -122,7 +137,7 @@ class DoorProbe:
 
     # Out of the device
 
-    async def _out_of(self, port: WorldPort) -> ProbeFrame:
+    async def _out_of(self, port: WorldPort, door: ProbeDoor) -> ProbeFrame:
         sent = Sent.of(Probe(OUT_OF_THE_DEVICE, Direction.TO_PORT, probe_frame(port.mac_number, STRANGER)))
         read: list[bytes] = []
         news = asyncio.Event()
@@ -132,10 +147,10 @@ class DoorProbe:
                 read.append(frame)
                 news.set()
 
-        self._door.receive(take)
+        door.receive(take)
         registers = (Term(NETWORK, port.network), Term(DESTINATION, port.index))
         packet = PacketOut(sent.frame, OFPP_CONTROLLER, (Resubmit(DELIVER),), registers)
-        expected = f"read from {self._door.device}"
+        expected = f"read from {door.device}"
         came = await self._until_true(lambda: bool(read), news, lambda: self._switch.send_packets((packet,)))
         if not came or read[0] != sent.frame:
             raise failed(port, ProbeFrame(OUT_OF_THE_DEVICE, expected, "changed on its way" if came else "lost"))

@@ -27,6 +27,7 @@ _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_MULTI_QUEUE = 0x0100
 MAX_FRAME = 65_536
+CLOSE_S = 10.0
 FRAMES_AT_ONCE = 64
 """Read in one turn of the loop, however many there are."""
 
@@ -36,7 +37,7 @@ class DoorHeld(Exception):
 
 
 class ProbeDoor:
-    """An open device. Belongs to the event loop in which it is first used; close it."""
+    """An open device. Belongs to the event loop in which it is first used; closed by `ProbeDoors.close_door`."""
 
     def __init__(self, device: str, fd: int, on_close: Callable[[], None]) -> None:
         self.device = device
@@ -60,10 +61,13 @@ class ProbeDoor:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._read, callback)
 
-    def close(self) -> None:
-        """Let the device go. To call once."""
+    def deafen(self) -> None:
+        """Call back no more."""
         if self._loop is not None:
             self._loop.remove_reader(self._fd)
+
+    def release(self) -> None:
+        """Let the device go. Blocks: the kernel waits for all its readers (synchronize_net, 2 ms). To call once."""
         self._on_close()
 
     def _read(self, callback: Callable[[bytes], None]) -> None:
@@ -74,8 +78,7 @@ class ProbeDoor:
                 return
             except OSError:
                 # The device went away: nothing more comes, which is what the caller will see.
-                assert self._loop is not None
-                self._loop.remove_reader(self._fd)
+                self.deafen()
                 return
             callback(frame)
 
@@ -96,7 +99,7 @@ class ProbeDoors:
             lambda _: _open_tap(device, self._tun_path, multi_queue=multi_queue),
             doing=f"open the TAP {device}",
             deadline=deadline,
-            undo=ProbeDoor.close,
+            undo=ProbeDoor.release,
         )
 
     async def open_peer(
@@ -110,8 +113,15 @@ class ProbeDoors:
             lambda _: _open_peer(device, netns_path, ethertype, field),
             doing=f"open {device} in {netns_path}",
             deadline=deadline,
-            undo=ProbeDoor.close,
+            undo=ProbeDoor.release,
         )
+
+    async def close_door(self, door: ProbeDoor) -> None:
+        """Return when the device is free for another. It is closed even if the caller is cancelled."""
+        door.deafen()
+        deadline = asyncio.get_running_loop().time() + CLOSE_S
+        closing = self._worker.run(lambda _: door.release(), doing=f"close {door.device}", deadline=deadline)
+        await asyncio.shield(asyncio.ensure_future(closing))
 
     async def close(self) -> None:
         """End the thread."""

@@ -104,6 +104,10 @@ class Probing:
     came: list[PacketIn] = field(default_factory=list)
     arrival: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at each packet-in, and when the connection is gone."""
+    ending: bytes = b""
+    """The frame behind which nothing of what was injected comes any more; it is not among `came`."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when `ending` has come, and when the connection is gone."""
     gone: bool = False
 
 
@@ -133,13 +137,17 @@ class PacketIns:
             packet = read_packet_in(body)
             probing = self._open.get(packet.value(PROBE))
             if probing is not None:
-                probing.came.append(packet)
+                if packet.frame == probing.ending:
+                    probing.ended.set()
+                else:
+                    probing.came.append(packet)
                 probing.arrival.set()
 
     def lose(self) -> None:
         """The connection is gone: nothing more will come."""
         for probing in self._open.values():
             probing.gone = True
+            probing.ended.set()
             probing.arrival.set()
 
 

@@ -72,6 +72,9 @@ DEFAULT_MISS_SEND_LEN = 128
 FENCE = PacketOut(b"\x0e".ljust(60, b"\0"), OFPP_CONTROLLER, (ToController(PROBE_CONTROLLER),))
 """Meets no table: what it follows has been through them when it comes back."""
 
+FENCE_S = 0.25
+"""After so much silence the fence is sent again: packet-ins that nobody reads fast enough are thrown away."""
+
 
 class Fragments(enum.IntEnum):
     """How a switch treats IP fragments (OpenFlow 1.5.1, 7.3.2, and ovs-ofctl(8), set-frags)."""
@@ -228,33 +231,41 @@ class Switch(Connection):
         finally:
             self.packet_ins.close(probing)
 
-    async def inject(self, packets: Sequence[PacketOut], probing: Probing, *, deadline: float) -> None:
-        """Put frames into the tables; return when everything that they send back has come, to `probing.came`.
+    async def inject(self, packets: Sequence[PacketOut], probing: Probing, *, deadline: float) -> bool:
+        """Put frames into the tables; return when what they send back has come, to `probing.came`.
 
-        Raises SwitchUnavailable, DriverError (the switch refused a frame), ValueError (one that no message carries).
+        False if the switch has thrown packet-ins away, so that what did not come may be among them. Raises
+        SwitchUnavailable, DriverError (the switch refused a frame), ValueError (one that no message carries).
         """
         channel = self.require_channel()
         ending = replace(FENCE, frame=FENCE.frame + struct.pack("!I", channel.xids(1)))
+        probing.ending = ending.frame
+        probing.ended.clear()
         series = PacketOutExchange(channel.xids(len(packets) + 1), (*packets, ending), probing.mark)
+        complete = True
         try:
             channel.begin(series, series.request)
-            async with asyncio.timeout_at(deadline):
-                while not any(packet.frame == ending.frame for packet in probing.came):
-                    probing.arrival.clear()
-                    await self._arrival(probing, series)
-        except TimeoutError:
-            raise self.unavailable_because("did not answer a probe before the deadline") from None
+            while not await self._ended(probing, deadline=deadline):
+                complete = False
+                channel.send(PacketOutExchange(channel.xids(1), (ending,), probing.mark).request)
         finally:
             channel.end(series)
-        probing.came[:] = [packet for packet in probing.came if packet.frame != ending.frame]
-
-    async def _arrival(self, probing: Probing, series: PacketOutExchange) -> None:
-        """Return when something came. A refusal comes before the packet-in that ends the series."""
-        await probing.arrival.wait()
         if probing.gone or not self.connected:
             raise self.unavailable_because("disconnected")
         if series.refused.done():
             raise self._refused("a packet-out", series.refused.result())
+        return complete
+
+    async def _ended(self, probing: Probing, *, deadline: float) -> bool:
+        """Wait until a series has ended, but not for ever; tell whether it has."""
+        patience = asyncio.get_running_loop().time() + FENCE_S
+        try:
+            async with asyncio.timeout_at(min(deadline, patience)):
+                await probing.ended.wait()
+        except TimeoutError:
+            if deadline <= patience:
+                raise self.unavailable_because("did not answer a probe before the deadline") from None
+        return probing.ended.is_set()
 
     def send_packets(self, packets: Sequence[PacketOut]) -> None:
         """Put frames into the tables as if they were no probes, and wait for nothing. Raises SwitchUnavailable."""
