@@ -1,4 +1,4 @@
-"""One bridge's OpenFlow 1.5 switch: commits bundles, dumps.
+"""One bridge's OpenFlow 1.5 switch: commits bundles, tells what others change, takes probes.
 
 Everything runs in one event loop and starts no thread. Deadlines are instants of `loop.time()`, in seconds.
 """
@@ -6,29 +6,24 @@ Everything runs in one event loop and starts no thread. Deadlines are instants o
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
-from ofctl.errors import DriverError, OutcomeUnknown, SwitchRejected, SwitchUnavailable
-from ofctl.model.ids import DeviceName, OfPort
-from ofctl.openflow import foreign, replies
+from ofctl.errors import OutcomeUnknown, SwitchRejected, SwitchUnavailable
+from ofctl.openflow import foreign
 from ofctl.openflow.channel import (
     OFPT_MULTIPART_REPLY,
     OFPT_PACKET_IN,
     OFPT_PORT_STATUS,
     OFPT_REQUESTFORWARD,
     Channel,
-    Exchange,
 )
-from ofctl.openflow.connection import Connected, Connection, Disconnected
-from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange, SingleExchange
+from ofctl.openflow.connection import Connected, Disconnected
+from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange
 from ofctl.openflow.foreign import ForeignChange
-from ofctl.openflow.images import FlowImage, GroupImage
 from ofctl.openflow.injection import (
     OFPP_CONTROLLER,
     PacketOut,
@@ -36,9 +31,10 @@ from ofctl.openflow.injection import (
     Probing,
     set_controller_id,
 )
+from ofctl.openflow.inquiries import DumpedFlow, Fragments, Inquiries, SwitchConfig
 from ofctl.openflow.refusals import Refusal
 from ofctl.openflow.replies import SwitchDescription
-from ofctl.openflow.wire import encode_change, message
+from ofctl.openflow.wire import encode_change
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.diff import DYNAMIC_TABLES
 from ofctl.pipeline.flow import ToController
@@ -58,40 +54,13 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 
-DumpedFlow = FlowImage
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 MAX_BUNDLE_ID = 0xFFFFFFFF
-OFPT_GET_CONFIG_REQUEST = 7
-OFPT_GET_CONFIG_REPLY = 8
-OFPT_SET_CONFIG = 9
-OFPC_FRAG_MASK = 3
-DEFAULT_MISS_SEND_LEN = 128
-"""What OVS gives a client that asks for asynchronous messages. With 0 a management socket is told nothing."""
 
 FENCE = PacketOut(b"\x0e".ljust(60, b"\0"), OFPP_CONTROLLER, (ToController(PROBE_CONTROLLER),))
 """Meets no table: what it follows has been through them when it comes back."""
 
 FENCE_S = 0.25
 """After so much silence the fence is sent again: packet-ins that nobody reads fast enough are thrown away."""
-
-
-class Fragments(enum.IntEnum):
-    """How a switch treats IP fragments (OpenFlow 1.5.1, 7.3.2, and ovs-ofctl(8), set-frags)."""
-
-    NORMAL = 0
-    """By their first fragment's ports, or none: as any packet."""
-    DROP = 1
-    REASSEMBLE = 2
-    NX_MATCH = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SwitchConfig:
-    """What OFPT_SET_CONFIG sets: `fragments` for the bridge, `miss_send_len` in octets for this connection."""
-
-    fragments: Fragments = Fragments.NORMAL
-    miss_send_len: int = DEFAULT_MISS_SEND_LEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +82,10 @@ class Receipt:
     durations_us: CommitTimings
 
 
-class _Asking(Exchange, Protocol[Answer]):
-    request: bytes
-    done: asyncio.Future[Answer]
-
-
-class Switch(Connection):
-    """What can be asked of a bridge over its channel; connecting is `Connection`'s business."""
+class Switch(Inquiries):
+    """Changes a bridge over its channel, watches it and probes it; asking is `Inquiries`' business."""
 
     _bundles = 0
-    description: SwitchDescription | None = None
-    """What the switch said of itself on the last connection; there when that one's first dump is."""
 
     async def commit(self, changes: Sequence[Change], *, deadline: float) -> Receipt:
         """Make all of `changes` or none, in order, and return when the OpenFlow tables are confirmed by a barrier.
@@ -166,24 +128,6 @@ class Switch(Connection):
         timings = CommitTimings(add=round((added - begun) * 1e6), commit=round((loop.time() - added) * 1e6))
         return Receipt(generation, exchange.bundle_id, exchange.last_xid, len(changes), timings)
 
-    async def dump_flows(
-        self, *, deadline: float, cookie: int | None = None, table: int | None = None
-    ) -> list[DumpedFlow]:
-        """Return the flows with exactly this cookie, in this table; None means any. Raises SwitchUnavailable."""
-        request = replies.flow_request(cookie, table)
-        return await self._multipart(replies.OFPMP_FLOW_DESC, request, replies.flows, deadline=deadline)
-
-    async def dump_groups(self, *, deadline: float, group_id: int | None = None) -> list[GroupImage]:
-        """Return one group (or nothing if there is none), or all. Raises SwitchUnavailable."""
-        request = replies.group_request(group_id)
-        return await self._multipart(replies.OFPMP_GROUP_DESC, request, replies.groups, deadline=deadline)
-
-    async def ports(self, *, deadline: float) -> dict[DeviceName, OfPort]:
-        """Return the ports that the bridge has as OpenFlow sees them, OFPP_LOCAL included. Raises SwitchUnavailable."""
-        request = replies.port_request()
-        listed = await self._multipart(replies.OFPMP_PORT_DESC, request, replies.ports, deadline=deadline)
-        return {DeviceName(name): OfPort(number) for name, number in listed}
-
     def send_unconfirmed(self, changes: Sequence[Change]) -> None:
         """Send changes that nobody waits for, outside of a bundle; errors are logged at DEBUG, no connection is no-op.
 
@@ -193,25 +137,6 @@ class Switch(Connection):
             channel = self.require_channel()
             xid = channel.xids(len(changes))
             channel.send(b"".join([encode_change(change, xid + n) for n, change in enumerate(changes)]))
-
-    async def config(self, *, deadline: float) -> SwitchConfig:
-        """Return the switch's present configuration; nobody tells when it changes. Raises SwitchUnavailable."""
-        channel = self.require_channel()
-        exchange = SingleExchange(channel.xids(1), OFPT_GET_CONFIG_REQUEST, OFPT_GET_CONFIG_REPLY)
-        answer = await self._answer(channel, exchange, "did not tell its configuration", deadline=deadline)
-        if isinstance(answer, Refusal):
-            raise self._refused("to tell its configuration", answer)
-        flags, miss_send_len = struct.unpack_from("!HH", answer)
-        return SwitchConfig(Fragments(flags & OFPC_FRAG_MASK), miss_send_len)
-
-    async def set_config(self, wanted: SwitchConfig, *, deadline: float) -> None:
-        """Return when the switch says that it is configured so. Raises SwitchUnavailable, DriverError."""
-        channel = self.require_channel()
-        body = struct.pack("!HH", wanted.fragments, wanted.miss_send_len)
-        channel.send(message(OFPT_SET_CONFIG, channel.xids(1), body))
-        present = await self.config(deadline=deadline)
-        if present != wanted:
-            raise DriverError(f"bridge {self.bridge} was told {wanted} and has {present}", reason="CONFIG_NOT_TAKEN")
 
     def watch_foreign(self, callback: Callable[[ForeignChange], None]) -> Callable[[], None]:
         """Have `callback` called in the loop for what other clients change; returns what ends that.
@@ -253,7 +178,7 @@ class Switch(Connection):
         if probing.gone or not self.connected:
             raise self.unavailable_because("disconnected")
         if series.refused.done():
-            raise self._refused("a packet-out", series.refused.result())
+            raise self.refused("a packet-out", series.refused.result())
         return complete
 
     async def _ended(self, probing: Probing, *, deadline: float) -> bool:
@@ -274,9 +199,7 @@ class Switch(Connection):
 
     def greet(self, channel: Channel) -> None:
         """Ask for the description, and if anybody watches, for news: see `Connection.greet`."""
-        exchange = MultipartExchange(channel.xids(1), replies.OFPMP_DESC, b"", replies.description)
-        exchange.done.add_done_callback(lambda _: self._described(exchange))
-        channel.begin(exchange, exchange.request)
+        super().greet(channel)
         channel.send(foreign.set_async(channel.xids(1)) + set_controller_id(channel.xids(1), PROBE_CONTROLLER))
         if self.foreign.watched:
             body = foreign.monitor_request(DYNAMIC_TABLES)
@@ -296,44 +219,11 @@ class Switch(Connection):
         elif kind == OFPT_PACKET_IN:
             self.packet_ins.take(body)
 
-    def _described(self, exchange: MultipartExchange[SwitchDescription]) -> None:
-        if exchange.items:
-            self.description = exchange.items[0]
-
     def _monitored(self, done: asyncio.Future[Refusal | None]) -> None:
         if done.exception() is None and (refused := done.result()) is not None:
             LOG.error("bridge %s tells nothing of flows that others change: %s", self.bridge, refused.name)
 
-    async def _multipart(
-        self, kind: int, body: bytes, read: Callable[[bytes], Iterator[Item]], *, deadline: float
-    ) -> list[Item]:
-        channel = self.require_channel()
-        exchange = MultipartExchange(channel.xids(1), kind, body, read)
-        refused = await self._answer(channel, exchange, "did not answer a dump", deadline=deadline)
-        if refused is not None:
-            raise self._refused(f"multipart request {kind}", refused)
-        return exchange.items
-
-    async def _answer(self, channel: Channel, exchange: _Asking[Answer], failing: str, *, deadline: float) -> Answer:
-        try:
-            channel.begin(exchange, exchange.request)
-            async with asyncio.timeout_at(deadline):
-                return await exchange.done
-        except TimeoutError:
-            raise self.unavailable_because(f"{failing} before the deadline") from None
-        except ConnectionGone:
-            raise self.unavailable_because("disconnected") from None
-        finally:
-            channel.end(exchange)
-
     # outcomes
-
-    def _refused(self, what: str, error: Refusal) -> DriverError:
-        return DriverError(
-            f"bridge {self.bridge} refused {what}: {error.name}",
-            reason="SWITCH_REFUSED_DUMP",
-            metadata={"of_error": error.name},
-        )
 
     def _check_committed(self, exchange: BundleExchange, changes: Sequence[Change]) -> None:
         if exchange.committed and exchange.errors:
