@@ -67,7 +67,7 @@ test: $(VENV)/.stubs | test-system root
 	$(BIN)/python -m pytest $(ARGS)
 
 chaos: $(VENV)/.stubs | test-system root
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
+	$(BIN)/python -m pytest -m chaos $(ARGS)
 
 bench: $(VENV)/.stubs | system
 	$(BIN)/python -m bench $(ARGS)
