@@ -11,6 +11,7 @@ from typing import Any
 
 from ofctl import __version__
 from ofctl.api.server import ApiServer
+from ofctl.apps.loading import load_apps
 from ofctl.config import load
 from ofctl.engine.startup import Host, HostOptions
 from ofctl.errors import DriverError, OfctlError
@@ -63,8 +64,9 @@ def check_nothing_is_patched() -> None:
 
 
 def host_options(settings: Settings) -> HostOptions:
-    """Return what the engine is to know of the configuration."""
+    """Return what the engine is to know of the configuration. Raises AppRefused."""
     agent, ovsdb, openflow, database = settings.agent, settings.ovsdb, settings.openflow, settings.database
+    apps = load_apps(settings.apps.load, settings.app_options)
     return HostOptions(
         host_id=agent.host_id,
         bridge=agent.bridge,
@@ -80,6 +82,9 @@ def host_options(settings: Settings) -> HostOptions:
         echo_interval_s=openflow.echo_interval_s,
         reconnect_max_s=openflow.reconnect_max_s,
         switch_timeout_s=openflow.timeout_s,
+        apps=apps.features,
+        binders=apps.binders,
+        bind_timeout_s=settings.apps.bind_timeout_s,
     )
 
 

@@ -17,11 +17,13 @@ from typing import Any
 from oslo_config import cfg, iniparser
 
 from ofctl import __version__
+from ofctl.apps.loading import find_apps
 from ofctl.errors import ConfigError, InvalidField
 from ofctl.model.ids import DeviceName, PhysicalNetwork, device_name, identifier
-from ofctl.options import GROUPS, MAX_DEVICE_PREFIX
+from ofctl.options import APP, GROUPS, MAX_DEVICE_PREFIX
 from ofctl.settings import (
     AgentSettings,
+    AppSettings,
     DatabaseSettings,
     GrpcSettings,
     GuestSettings,
@@ -40,7 +42,8 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
     """Return the checked configuration.
 
     `argv` (without the program's name) may have `--config-file FILE` (again and again; a later file wins) and
-    `--config-dir DIRECTORY`; without either, `config_files` are read, or the default file if it is there.
+    `--config-dir DIRECTORY`; without either, `config_files` are read, or the default file if it is there. Each
+    `--app APP` is loaded after those of `[apps] load`. Apps are imported, because their options are part of it.
     Raises ConfigError, which names group and option. Exits for `--help`, `--version` and a bad command line.
     """
     if config_files is None:
@@ -48,6 +51,7 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
     conf = cfg.ConfigOpts()
     for group, options in GROUPS.items():
         conf.register_opts(options, group=group)
+    conf.register_cli_opt(APP)
     try:
         conf(
             list(argv),
@@ -58,12 +62,18 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
             default_config_dirs=[],
             use_env=False,
         )
-        _refuse_unknown(conf)
+        texts = [*conf["apps"]["load"], *conf["app"]]
+        apps = find_apps(texts)
+        groups = {**GROUPS, **{f"app:{app.name}": list(app.options) for app in apps}}
+        for group in groups.keys() - GROUPS.keys():
+            conf.register_opts(groups[group], group=group)
+        _refuse_unknown(conf, groups)
     except cfg.ConfigFilesNotFoundError as error:
         raise ConfigError(f"no such configuration file: {', '.join(error.config_files)}") from None
     except (cfg.Error, iniparser.ParseError) as error:
         raise ConfigError(f"the configuration cannot be read: {error}") from None
-    values = {group: {option.dest: _value(conf, group, option) for option in GROUPS[group]} for group in GROUPS}
+    values = {group: {option.dest: _value(conf, group, option) for option in groups[group]} for group in groups}
+    values["apps"]["load"] = texts
     return _settings(values)
 
 
@@ -76,16 +86,16 @@ def _value(conf: cfg.ConfigOpts, group: str, option: cfg.Opt) -> Any:
         raise _refusal(f"{group}.{option.dest}", f"is not valid: {problem.rstrip('.')}. {option.help}") from None
 
 
-def _refuse_unknown(conf: cfg.ConfigOpts) -> None:
+def _refuse_unknown(conf: cfg.ConfigOpts, groups: Mapping[str, Sequence[cfg.Opt]]) -> None:
     """Refuse options and groups that nobody reads: oslo.config would pass over a misspelt one in silence."""
     files = [*conf.config_file, *(str(file) for name in conf.config_dirs for file in sorted(Path(name).glob("*.conf")))]
     for file in files:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()
         for group, assigned in sections.items():
-            if group not in GROUPS and (assigned or group != "DEFAULT"):
-                raise ConfigError(f"{file}: there is no group [{group}]; there are {', '.join(GROUPS)}", subject=group)
-            known = {option.dest for option in GROUPS.get(group, ())}
+            if group not in groups and (assigned or group != "DEFAULT"):
+                raise ConfigError(f"{file}: there is no group [{group}]; there are {', '.join(groups)}", subject=group)
+            known = {option.dest for option in groups.get(group, ())}
             for name in assigned:
                 if name not in known:
                     raise ConfigError(
@@ -95,7 +105,7 @@ def _refuse_unknown(conf: cfg.ConfigOpts) -> None:
 
 
 def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
-    agent, ovsdb, openflow, grpc, database, guests = (dict(values[group]) for group in GROUPS)
+    agent, ovsdb, openflow, grpc, database, guests = (dict(values[group]) for group in GROUPS if group != "apps")
     agent["host_id"] = _checked(
         lambda text: identifier(text, ""), agent["host_id"] or socket.gethostname(), "agent.host_id"
     )
@@ -131,8 +141,15 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
         openflow=OpenflowSettings(**openflow),
         grpc=GrpcSettings(**grpc),
         database=DatabaseSettings(**database),
+        apps=AppSettings(load=tuple(values["apps"]["load"]), bind_timeout_s=values["apps"]["bind_timeout_s"]),
+        app_options=_app_options(values),
         guests=GuestSettings(**guests),
     )
+
+
+def _app_options(values: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    own = {group.removeprefix("app:"): MappingProxyType(dict(values[group])) for group in values if ":" in group}
+    return MappingProxyType(own)
 
 
 def _checked(check: Callable[[Any], Any], value: Any, option: str) -> Any:

@@ -208,12 +208,30 @@ GUESTS: list[cfg.Opt] = [
         help="Longest pause in seconds before a guest that died is started again.",
     ),
 ]
+APP = cfg.MultiStrOpt("app", default=[], help="An app to load besides those of [apps] load; again for another.")
+"""On the command line alone."""
+APPS: list[cfg.Opt] = [
+    cfg.ListOpt(
+        "load",
+        default=[],
+        help="Apps to load (docs/plugins.md), comma separated, in the order in which frames meet them: the name of an "
+        "installed one, MODULE:CLASS, or /PATH/FILE.py. An app has its own options in group [app:NAME].",
+    ),
+    cfg.FloatOpt(
+        "bind_timeout_s",
+        default=10.0,
+        min=0.1,
+        max=600,
+        help="Seconds that a binder has for one port, if the deadline of the call is not sooner.",
+    ),
+]
 GROUPS: dict[str, list[cfg.Opt]] = {
     "agent": AGENT,
     "ovsdb": OVSDB,
     "openflow": OPENFLOW,
     "grpc": GRPC,
     "database": DATABASE,
+    "apps": APPS,
     "guests": GUESTS,
 }
 

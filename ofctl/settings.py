@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 
@@ -25,6 +26,15 @@ class AgentSettings:
     """`text` or `json`."""
     log_level: str
     """Name of a level of the standard library."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """Group [apps]."""
+
+    load: tuple[str, ...]
+    """With those of the command line."""
+    bind_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,4 +117,7 @@ class Settings:
     openflow: OpenflowSettings
     grpc: GrpcSettings
     database: DatabaseSettings
+    apps: AppSettings
+    app_options: Mapping[str, Mapping[str, Any]]
+    """Values of group [app:NAME], by NAME."""
     guests: GuestSettings
