@@ -115,6 +115,7 @@ def test_200_ports_are_back_before_ready_and_those_that_are_not_are_named(
         machine.managed_by(manager)
         before, began = next_cfg(machine), time.monotonic()
         machine.sandbox.start_agent()
+        assert f"removed leftovers rows={PORTS} devices=0" in machine.sandbox.agent_log.read_text()
         ready = manager.ready()
         took_s, transactions = ready.at - began, next_cfg(machine) - before
         record_property("restored", f"{PORTS} ports in {took_s:.2f} s with {transactions} transactions")
@@ -187,6 +188,38 @@ def test_ready_waits_for_the_confirmation_of_the_switch(
         assert seen.result(10) == (2, 2)
 
 
+DELETES_A_DEVICE = """
+import subprocess, sys
+from ofctl.agent import main
+from ofctl.engine.flow_tables import FlowTables
+
+start = FlowTables.start
+
+async def start_later(tables):
+    subprocess.run(["ip", "link", "delete", "tap-vm-1"], check=True)
+    await start(tables)
+
+FlowTables.start = start_later
+sys.exit(main())
+"""
+
+
+def test_what_is_changed_while_the_host_starts_is_mended(machine: Machine, manager: Manager) -> None:
+    """The device was restored already, and the switch has not confirmed the flows yet."""
+    machine.sandbox.start_agent()
+    manager.ready()
+    plug(machine, [PortSpec(port_id="vm-1", network_id="n1", device_name="tap-vm-1", vm=VmConsumer())])
+    machine.sandbox.stop_agent()
+    machine.agent_runs(DELETES_A_DEVICE)
+    manager.wait(lambda said: said.text == "STOPPING=1")
+    machine.sandbox.start_agent()
+    status = manager.ready().status
+    if status != "1 ports":
+        assert status == "1 ports; 1 not as plugged: vm-1 DEGRADED (DEVICE_GONE)"
+        manager.wait(lambda said: said.status == "1 ports")
+    assert exists(machine) == (1, 1, 1)
+
+
 class TestUplink:
     """The way out of the host did not come back with it."""
 
@@ -220,10 +253,11 @@ def test_the_status_follows_the_switch(machine: Machine, manager: Manager) -> No
     manager.wait(lambda said: "vm-1 DOWN (SWITCH_DISCONNECTED)" in said.status and "not ready: " in said.status)
     machine.sandbox.ovs.start_vswitchd()
     manager.wait(lambda said: said.status == "1 ports")
-    machine.sandbox.ovs.thaw_vswitchd()
     with Client(machine.sandbox.target) as client:
         client.unplug("vm-1")
     manager.wait(lambda said: said.status == "0 ports")
+    machine.sandbox.ovs.kill_vswitchd()
+    manager.wait(lambda said: said.status.startswith("0 ports; not ready: "))
 
 
 HANGS_WHEN_TOLD = """

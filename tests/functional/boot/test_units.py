@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ofctl.client import ApiError, Client, NamespaceConsumer, Network, PortSpec, Subnet, VmConsumer
+from ofctl.client import ApiError, Client, ConfirmationLevel, NamespaceConsumer, Network, PortSpec, Subnet, VmConsumer
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.sandbox.sandbox import AGENT
 from tests.functional.boot import confinement
@@ -32,20 +32,6 @@ NEEDED_FOR = {
 }
 """What is said when a capability is missing."""
 FAMILIES = {"AF_UNIX", "AF_NETLINK", "AF_INET", "AF_INET6", "AF_PACKET"}
-PROBES = """
-import asyncio, sys
-from ofctl.netlink.probe_door import ProbeDoors
-
-async def probe(netns):
-    doors = ProbeDoors()
-    try:
-        deadline = asyncio.get_running_loop().time() + 5
-        (await doors.open_peer("eth0", netns, 0x88B5, field="", deadline=deadline)).close()
-    finally:
-        await doors.close()
-
-asyncio.run(probe(sys.argv[1]))
-"""
 
 
 def options_of(unit: str, option: str) -> list[str]:
@@ -138,11 +124,8 @@ def everything(machine: Machine, capabilities: set[str], namespaces: Mapping[str
             client.apply_network(Network(network_id="n1", subnets=[Subnet(cidr="10.1.0.0/16")]))
             client.plug(PortSpec(port_id="vm", network_id="n1", vm=VmConsumer(owner_uid=1000)))
             for name, path in namespaces.items():
-                client.plug(PortSpec(port_id=name, network_id="n1", namespace=NamespaceConsumer(netns_path=path)))
-                probe = [*confined(capabilities), sys.executable, "-c", PROBES, path]
-                done = subprocess.run(probe, capture_output=True, text=True, timeout=10, check=False)
-                if done.returncode:
-                    raise ProcessFailed(done.stderr)
+                port = PortSpec(port_id=name, network_id="n1", namespace=NamespaceConsumer(netns_path=path))
+                client.plug(port, level=ConfirmationLevel.CONFIRMATION_LEVEL_PROBE)
             for name in ("vm", *namespaces):
                 client.unplug(name)
     finally:
@@ -183,7 +166,7 @@ def test_a_switch_with_a_user_of_its_own_needs_one_capability_more(machine: Mach
     granted = set(options_of(AGENT_UNIT, "CapabilityBoundingSet"))
     confine(machine, granted)
     with pytest.raises(ProcessFailed):
-        machine.sandbox.start_agent(timeout_s=2)
+        machine.sandbox.start_agent(timeout_s=1.3)
     machine.sandbox.stop_agent()
     confine(machine, granted | {"CAP_DAC_OVERRIDE"})
     machine.sandbox.start_agent(timeout_s=5)
