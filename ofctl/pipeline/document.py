@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ofctl.pipeline.flow import MAX_BUCKETS
+from ofctl.pipeline.probe import EXPERIMENTAL
 from ofctl.pipeline.tables import (
+    CLASSIFY,
     COOKIE_LAYOUT,
     FROM_OUTSIDE,
     GROUP_LAYOUT,
@@ -19,11 +21,13 @@ from ofctl.pipeline.tables import (
     MAX_SHARDS,
     PATHS,
     PRIORITIES,
+    PROBE_CONTROLLER,
     REGISTERS,
     STAGES,
     TABLES,
     TO_OUTSIDE,
     TO_UNKNOWN,
+    Priority,
     stage_of,
 )
 
@@ -41,6 +45,20 @@ is imported. Apps (`ofctl/apps/`) put flows in the tables that they own, and in 
 
 A port costs three flows and one bucket, and one flow more if its network has an outside. None of them depends on
 another port.
+"""
+
+PROBES = f"""\
+## Probes
+
+A frame with bit 31 of `PROBE` set comes from ofctl itself, by packet-out, and shows that a port works: it goes through
+the same tables as any frame, and the delivery stage sends it to the controller {PROBE_CONTROLLER:#x}, which is ofctl's
+connection, instead of out. A flow that sends out or leaves something behind asks for the bit to be 0, so no probe
+reaches a guest or is learned from. Each app says which frames show its feature.
+
+While a probe comes in through a port's device, one flow more is in `{CLASSIFY}`, with priority
+{int(Priority.PROBED)} and the port's PROBE cookie: it marks what comes in there with ethertype {EXPERIMENTAL:#06x},
+sends a copy to the controller, and lets it begin again. It is gone when the probe is over. See
+`docs/adr/0005-probes-bear-a-mark.md`.
 """
 
 CLOSING = f"""\
@@ -82,6 +100,7 @@ def render(example: str) -> str:
             ),
             f"Above every port index: `FROM_OUTSIDE` {FROM_OUTSIDE:#x}, `TO_OUTSIDE` {TO_OUTSIDE:#x}, "
             f"`TO_UNKNOWN` {TO_UNKNOWN:#x}.\n",
+            PROBES,
             "## Priorities\n",
             _table(("value", "name", "for"), ((int(p), p.name, text) for p, text in PRIORITIES.items())),
             "## Cookies\n",
