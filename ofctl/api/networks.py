@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ofctl.api.calls import Call, Door, answers
 from ofctl.api.convert import network_from_proto, network_to_proto
 from ofctl.api.convert_host import audit_to_proto, host_to_proto
@@ -71,9 +73,11 @@ class HostServicer(host_pb2_grpc.HostServiceServicer):
 
     @answers
     async def GetHost(self, request: host_pb2.GetHostRequest, call: Call) -> host_pb2.GetHostResponse:
-        del call
         self._check(request.host_id)
-        return host_pb2.GetHostResponse(host=host_to_proto(self.engine.host()))
+        counted = await self.engine.app_counters(deadline=call.deadline)
+        view = self.engine.host()
+        view = replace(view, counters=(*view.counters, *sorted(counted.items())))
+        return host_pb2.GetHostResponse(host=host_to_proto(view))
 
     @answers
     async def Audit(self, request: host_pb2.AuditRequest, call: Call) -> host_pb2.AuditResponse:

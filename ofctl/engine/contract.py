@@ -6,7 +6,7 @@ Deadlines are instants of the running event loop's clock (`loop.time()`), in sec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,6 +100,9 @@ class PlugEngine(Protocol):
 
     def networks(self) -> tuple[NumberedNetwork, ...]:
         """Return all networks in order of their ids."""
+
+    async def app_counters(self, *, deadline: float) -> Mapping[str, int]:
+        """Return what the counters of apps have counted, by `app.APP.COUNTER`; without what is not known in time."""
 
     def host(self) -> HostView:
         """Return what this host says of itself, now."""

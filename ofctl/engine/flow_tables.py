@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from ofctl.apps import CORE_APPS
+from ofctl.engine.counting import count
 from ofctl.engine.mending import Mending
 from ofctl.engine.world_edits import DropNetwork, DropPort, Edit, PortPlace, PutNetwork, PutPort
 from ofctl.errors import (
@@ -49,6 +50,8 @@ __all__ = ["DropNetwork", "DropPort", "FlowTables", "Inspection", "PortPlace", "
 logger = logging.getLogger(__name__)
 
 RESYNC_RETRY_S = 0.2
+COUNT_S = 1.0
+"""For the counters of the apps; GetHost answers without them rather than late."""
 REMOVAL_S = 1.0
 """For taking out what is there for a moment, even if the caller has no time left."""
 CONFIG_INTERVAL_S = 5.0
@@ -241,6 +244,15 @@ class FlowTables:
             except BaseException:
                 self._mending.distrust()
                 raise
+
+    async def counters(self, *, deadline: float) -> dict[str, int]:
+        """Return what the apps' counters have counted; nothing while the switch is away or does not tell in time."""
+        apps = [app for app in self._compiler.apps if app.counters]
+        try:
+            async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + COUNT_S)):
+                return await count(self._switch, apps, deadline=deadline) if apps and self.resynced else {}
+        except (TimeoutError, OfctlError):
+            return {}
 
     async def inspect(self, *, deadline: float) -> Inspection:
         """Return how the switch differs from what it shall have; no wave is under way meanwhile.

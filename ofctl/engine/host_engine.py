@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -384,6 +384,10 @@ class HostEngine:
         """See `PlugEngine.host`."""
         view = describe_host(self.chassis, self.inventory, port_count=len(self.book), counters=self.book.counters)
         return replace(view, apps=self.app_views())
+
+    async def app_counters(self, *, deadline: float) -> Mapping[str, int]:
+        """See `PlugEngine.app_counters`."""
+        return await self.chassis.tables.counters(deadline=deadline)
 
     def network(self, network_id: NetworkId) -> NumberedNetwork:
         """See `PlugEngine.network`."""

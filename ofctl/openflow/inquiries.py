@@ -67,6 +67,11 @@ class Inquiries(Connection):
         request = replies.flow_request(cookie, table)
         return await self._multipart(replies.OFPMP_FLOW_DESC, request, replies.flows, deadline=deadline)
 
+    async def count_packets(self, *, deadline: float, table: int) -> list[replies.FlowCount]:
+        """Return what the flows of one table have counted. Raises SwitchUnavailable."""
+        request = replies.flow_request(None, table)
+        return await self._multipart(replies.OFPMP_FLOW_DESC, request, replies.flow_counts, deadline=deadline)
+
     async def dump_groups(self, *, deadline: float, group_id: int | None = None) -> list[GroupImage]:
         """Return one group (or nothing if there is none), or all. Raises SwitchUnavailable."""
         request = replies.group_request(group_id)

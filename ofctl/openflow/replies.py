@@ -16,6 +16,8 @@ OFPMP_GROUP_DESC = 7
 OFPMP_PORT_DESC = 13
 OFPG_ALL = 0xFFFFFFFC
 ALL_ONES = (1 << 64) - 1
+OXS_PACKET_COUNT = 0x8002 << 8 | 4 << 1
+"""Class and field of the header of an OXS field (OpenFlow 1.5.1, 7.2.4.2)."""
 
 _flow_entry = struct.Struct("!H2xBxH8sQHH").unpack_from
 _lengths = struct.Struct("!HH").unpack_from
@@ -70,6 +72,36 @@ def flows(body: bytes) -> Iterator[FlowImage]:
             raise ValueError("the switch sent a flow description that is cut off")
         key = FlowKey(table, priority, body[offset + 28 : offset + 24 + match_length])
         yield FlowImage(key, cookie, lead + body[content : offset + length])
+        offset += length
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCount:
+    """How many packets a flow has matched since it was added."""
+
+    priority: int
+    cookie: int
+    packets: int
+
+
+def flow_counts(body: bytes) -> Iterator[FlowCount]:
+    """Yield the packet counts of the flows of one part (OpenFlow 1.5.1, 7.2.4.2, OXS fields)."""
+    offset, end = 0, len(body)
+    while offset < end:
+        length, _, priority, _, cookie, _, match_length = _flow_entry(body, offset)
+        statistics = offset + 24 + (match_length + 7 & ~7)
+        stop = statistics + _lengths(body, statistics)[1]
+        if length < 32 or stop > offset + length or offset + length > end:
+            raise ValueError("the switch sent a flow description that is cut off")
+        field = statistics + 4
+        packets = 0
+        while field < stop:
+            header = int.from_bytes(body[field : field + 4], "big")
+            size = header & 0xFF
+            if header >> 8 == OXS_PACKET_COUNT:
+                packets = int.from_bytes(body[field + 4 : field + 4 + size], "big")
+            field += 4 + size
+        yield FlowCount(priority, cookie, packets)
         offset += length
 
 

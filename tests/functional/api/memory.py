@@ -115,6 +115,7 @@ class MemoryEngine:
         self.verified: list[Level] = []
         self.audits: list[bool] = []
         self.findings: tuple[Finding, ...] = ()
+        self.app_counts: dict[str, int] = {}
         self.counters: tuple[tuple[str, int], ...] = ()
         self.log = PortLog(self.ports, capacity=log_capacity)
         self.cancelled = asyncio.Event()
@@ -237,6 +238,9 @@ class MemoryEngine:
 
     def networks(self) -> tuple[NumberedNetwork, ...]:
         return tuple(self._networks[key] for key in sorted(self._networks))
+
+    async def app_counters(self, *, deadline: float) -> dict[str, int]:
+        return dict(self.app_counts)
 
     def host(self) -> HostView:
         bridge = BridgeView(

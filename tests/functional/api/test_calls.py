@@ -184,7 +184,8 @@ async def test_host(client: AsyncClient, engine: MemoryEngine) -> None:
     assert [ConfirmationLevel.Name(level) for level in host.confirmation_levels][-1] == "CONFIRMATION_LEVEL_READBACK"
     assert dict(host.counters) == {}
     engine.counters = (("flows.mended", 3), ("degraded.device_gone", 2**40))
-    assert dict((await client.host()).counters) == dict(engine.counters)
+    engine.app_counts = {"app.guard.blocked": 4}
+    assert dict((await client.host()).counters) == {**dict(engine.counters), **engine.app_counts}
     assert list(host.bridges[0].foreign_ports) == ["eth9"] and not host.uplinks[0].HasField("ofport")
     engine.not_ready = ("the switch is not connected",)
     host = await client.host(host_id="host-1")
