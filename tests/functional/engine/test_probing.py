@@ -297,6 +297,24 @@ async def test_a_far_end_that_is_down_fails_the_plug(
     await lab.see()
 
 
+async def test_probes_while_others_change_the_tables(lab: Lab) -> None:
+    """What is there for a moment is nobody's drift: it is not mended away in the middle of a probe."""
+    changing = True
+
+    async def change() -> None:
+        while changing:
+            lab.engine.chassis.tables._mending._from = 0.0
+            await asyncio.to_thread(lab.ovs.ovs_ofctl, "add-flow", BRIDGE, "table=8,actions=drop")
+
+    changes = asyncio.create_task(change())
+    await lab.plug(lab.spec("p1"))
+    for _ in range(20):
+        port = await lab.engine.verify(PortId("p1"), HOST, Level.PROBE, deadline=in_s(5))
+        frames(port)
+    changing = False
+    await changes
+
+
 async def test_many_at_once(lab: Lab) -> None:
     before = state_of_the_switch(lab)
     durations: dict[Level, list[int]] = {Level.PIPELINE: [], Level.PROBE: []}
@@ -309,7 +327,9 @@ async def test_many_at_once(lab: Lab) -> None:
         for (port,) in plugged:
             assert confirmation(port).level is level
             # To whom a broadcast goes changes while others are plugged and unplugged.
-            assert all(each.seen == each.expected for each in confirmation(port).frames if "broadcast," not in each.name)
+            assert all(
+                each.seen == each.expected for each in confirmation(port).frames if "broadcast," not in each.name
+            )
             spent += [each.duration_us for each in confirmation(port).stages if each.stage == "probe"]
         print(f"{level.name}: {AT_ONCE} in {whole * 1e3:.0f} ms, stage p50 {statistics.median(spent)} us")  # noqa: T201
         await asyncio.gather(*(lab.unplug(f"p{n}") for n in range(AT_ONCE)))
