@@ -85,6 +85,7 @@ class Host:
             options.rundir / f"{options.bridge}.mgmt",
             max_backoff_s=options.reconnect_max_s,
             echo_interval_s=options.echo_interval_s,
+            echo_timeout_s=2 * options.echo_interval_s,
         )
         self.inventory = Inventory(
             options.host_id,
