@@ -19,6 +19,7 @@ COMMANDS = {
     "network": _Entry("ofctl.cli.network", "Networks that ports are plugged into."),
     "port": _Entry("ofctl.cli.port", "Plug, unplug and look at ports."),
     "host": _Entry("ofctl.cli.host", "What this host is, and whether it is ready."),
+    "app": _Entry("ofctl.cli.app", "Applications that run beside the core."),
     "audit": _Entry("ofctl.cli.audit", "Compare the whole host with what is meant to be there."),
     "bridge": _Entry("ofctl.cli.bridge", "Take over an existing bridge of Open vSwitch."),
     "demo": _Entry("ofctl.cli.local", "Show the main job on a private switch; nothing of the host is touched."),

@@ -29,7 +29,9 @@ BLOCKED_S = 3.0
 """In one handler, before the guest is called blocked."""
 SILENT_S = 15.0
 """Without a word of the runner, which speaks every half second, before its process is killed."""
-LOOK_INTERVAL_S = 1.0
+LOOK_INTERVAL_S = 0.5
+CALM, BUSY = 0.2, 0.5
+"""Of one processor: above the second a guest runs when nobody else wants to, below the first as others do again."""
 MAX_REQUESTS = 8
 """That a guest may have under way."""
 MAX_ERROR = 300
@@ -183,10 +185,20 @@ class Guest:
                 await process.channel.send(news)
 
     async def _look_after(self, process: GuestProcess) -> None:
-        """Kill a process that has too many threads, or whose runner has fallen silent."""
+        """Kill a process that has too many threads, or whose runner has fallen silent; put a busy one last.
+
+        A guest that spins would otherwise take its turns before a plug does: with a niceness of 10 alone the 99th
+        percentile of PlugPort grew fourfold on two processors.
+        """
         loop = asyncio.get_running_loop()
+        at, used_s = loop.time(), 0.0
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
+            before, before_s = at, used_s
+            at, used_s = loop.time(), process.cpu_s()
+            share = (used_s - before_s) / (at - before)
+            if not CALM <= share <= BUSY:
+                process.give_way(always=share > BUSY)
             threads = process.threads()
             silent_s = loop.time() - self._heard
             if threads > self._settings.max_threads:

@@ -22,7 +22,7 @@ from ofctl.model.host import AppView
 from ofctl.model.ids import HostId, PortId, RequestId, identifier
 from ofctl.model.port import PortState
 from ofctl.ovsdb.values import BridgeSpec
-from ofctl.settings import GuestSettings, GuestSpec
+from ofctl.settings import GuestSettings
 from ofctl.v1 import port_pb2
 
 logger = logging.getLogger(__name__)
@@ -49,18 +49,13 @@ class Guests:
         Call it when the host has started.
         """
         self._settings.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        rundir = self._host.options.rundir
         for spec in self._settings.run:
-            guest = Guest(
-                spec,
-                self._settings,
-                self._host.options.rundir / f"{spec.bridge}.mgmt",
-                requests=self._request,
-                news=self._news,
-            )
+            management = rundir / f"{spec.bridge}.mgmt"
+            guest = Guest(spec, self._settings, management, requests=self._request, news=self._news)
             self._guests.append(guest)
-            if await self._has_bridge(spec, guest, deadline):
-                guest.start()
         self._host.engine.app_views = self.views
+        await asyncio.gather(*(self._start(guest, deadline) for guest in self._guests))
 
     async def close(self) -> None:
         """End every guest; their bridges go on forwarding by the flows that they have."""
@@ -76,7 +71,8 @@ class Guests:
         self._ready_changed.set()
         self._ready_changed = asyncio.Event()
 
-    async def _has_bridge(self, spec: GuestSpec, guest: Guest, deadline: float) -> bool:
+    async def _start(self, guest: Guest, deadline: float) -> None:
+        spec = guest.spec
         datapath_type = self._host.engine.chassis.datapath_type
         bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS)
         try:
@@ -84,8 +80,8 @@ class Guests:
         except OfctlError as error:
             guest.refuse(error.message)
             logger.error("guest %s is not started: %s", spec.name, error, extra=fields(reason=error.reason))
-            return False
-        return True
+        else:
+            guest.start()
 
     # What guests are told
 

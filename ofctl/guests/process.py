@@ -16,6 +16,7 @@ from pathlib import Path
 from ofctl.guests.channel import ControlChannel, Json
 
 STOP_GRACE_S = 1.5
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ENVIRONMENT = {"OSKEN_HUB_TYPE": "native", "MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 """Threads; an address space that tells what is used; lines that are not lost when the process is killed."""
 
@@ -54,6 +55,21 @@ class GuestProcess:
                 if line.startswith("Threads:"):
                     return int(line.split()[1])
         return 0
+
+    def cpu_s(self) -> float:
+        """Return the seconds of processor time that it has used (proc(5), fields 14 and 15 of stat); 0 once gone."""
+        with contextlib.suppress(OSError):
+            values = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(values[11]) + int(values[12])) / TICKS_PER_S
+        return 0.0
+
+    def give_way(self, *, always: bool) -> None:
+        """Let it run only when nobody else wants to, or like everybody else but after them (sched(7))."""
+        policy = os.SCHED_IDLE if always else os.SCHED_OTHER
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with contextlib.suppress(OSError):
+                    os.sched_setscheduler(int(thread), policy, os.sched_param(0))
 
     def kill(self) -> None:
         """Kill it, and the processes that it has started in its group."""

@@ -57,7 +57,7 @@ class EventPortConfirmed(_PortEvent):
 
 
 class EventPortLost(_PortEvent):
-    """A port that was confirmed is not any more; `reason` is REMOVED, or the state reason of the contract."""
+    """A port that was confirmed is not any more; `reason` is the state's in the contract, or REMOVED."""
 
 
 class EventHostReady(event.EventBase):  # type: ignore[misc]

@@ -46,6 +46,13 @@ class GuestLab:
         """Return when the guest runs and the switch has a flow of it."""
         return self.wait_for(name, lambda app: app.state == AppState.APP_STATE_RUNNING and app.flows > 0)
 
+    def wait_for_log(self, *texts: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Return when each of the texts is in the log of the agent and the guests."""
+        deadline = time.monotonic() + timeout_s
+        while missing := [text for text in texts if text not in self.sandbox.agent_log.read_text(errors="replace")]:
+            assert time.monotonic() < deadline, f"{missing}\n{self.log()}"
+            time.sleep(0.02)
+
     def host(self, bridge: str) -> tuple[Namespace, str]:
         """Put a host on a bridge; return its namespace and address."""
         number = next(self._numbers)
