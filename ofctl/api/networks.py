@@ -76,7 +76,8 @@ class HostServicer(host_pb2_grpc.HostServiceServicer):
         self._check(request.host_id)
         counted = await self.engine.app_counters(deadline=call.deadline)
         view = self.engine.host()
-        view = replace(view, counters=(*view.counters, *sorted(counted.items())))
+        apps = tuple(replace(app, flows=counted.get(f"app.{app.name}.flows", app.flows)) for app in view.apps)
+        view = replace(view, apps=apps, counters=(*view.counters, *sorted(counted.items())))
         return host_pb2.GetHostResponse(host=host_to_proto(view))
 
     @answers

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from ofctl.errors import AppRefused, BinderFailed, DeadlineExceeded, InvalidField, OfctlError, Refused
 from ofctl.log import fields
+from ofctl.model.host import AppState, AppView
 from ofctl.model.ids import HostId
 from ofctl.model.network import Network
 from ofctl.model.port import Binding, PortSpec
 from ofctl.pipeline.app import App
 from ofctl.pipeline.binder import Binder, BoundPort, NotBound
+from ofctl.pipeline.feature import FeatureApp
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,22 @@ class Annotations:
                 raise InvalidField(where, str(error) or f"app {name} refuses it: {error!r}") from error
 
 
+def describe_apps(apps: Iterable[App], bridge: str, errors: Mapping[str, str]) -> tuple[AppView, ...]:
+    """Return feature apps and binders for GetHost; `errors` is the last of each binder."""
+    kinds = ((FeatureApp, "feature"), (Binder, "binder"))
+    return tuple(
+        AppView(
+            name=app.name,
+            kind=" ".join(word for kind, word in kinds if isinstance(app, kind)),
+            source=f"{type(app).__module__}:{type(app).__qualname__}",
+            bridge=bridge,
+            state=AppState.RUNNING,
+            last_error=errors.get(app.name, ""),
+        )
+        for app in dict.fromkeys(apps)
+    )
+
+
 class Binders:
     """Binds ports with every binder, in the order of the configuration, and unbinds them in reverse."""
 
@@ -53,6 +71,8 @@ class Binders:
         self._binders = tuple(binders)
         self._timeout_s = timeout_s
         self._opened: list[Binder] = []
+        self.errors: dict[str, str] = {}
+        """The last error of each binder, a sentence."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,6 +129,21 @@ class Binders:
         network: Network,
         deadline: float,
     ) -> None:
+        try:
+            await self._named(binder, act, binding, network, deadline)
+        except OfctlError as error:
+            self.errors[binder.name] = error.message
+            raise
+
+    async def _named(
+        self,
+        binder: Binder,
+        act: Callable[[BoundPort, HostId], Awaitable[None]],
+        binding: Binding,
+        network: Network,
+        deadline: float,
+    ) -> None:
+        """Call, and name the binder in whatever it raises."""
         until = min(deadline, asyncio.get_running_loop().time() + self._timeout_s)
         named = {"binder": binder.name}
         subject = binding.port_id

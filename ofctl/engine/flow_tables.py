@@ -247,7 +247,7 @@ class FlowTables:
 
     async def counters(self, *, deadline: float) -> dict[str, int]:
         """Return what the apps' counters have counted; nothing while the switch is away or does not tell in time."""
-        apps = [app for app in self._compiler.apps if app.counters]
+        apps = [app for app in self._compiler.apps if app.place is not None]
         try:
             async with asyncio.timeout_at(min(deadline, asyncio.get_running_loop().time() + COUNT_S)):
                 return await count(self._switch, apps, deadline=deadline) if apps and self.resynced else {}

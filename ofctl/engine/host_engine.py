@@ -60,6 +60,8 @@ class HostEngine:
         self._networks = Networks(chassis, store, inventory, clock)
         self.on_left: Callable[[Operation], None] = lambda _: None
         """Called when an operation is over and its result is in the book."""
+        self.plugin_views: Callable[[], tuple[AppView, ...]] = tuple
+        """Tells of the feature apps and binders."""
         self.app_views: Callable[[], tuple[AppView, ...]] = tuple
         """Tells of the applications that run beside the core."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -383,7 +385,7 @@ class HostEngine:
     def host(self) -> HostView:
         """See `PlugEngine.host`."""
         view = describe_host(self.chassis, self.inventory, port_count=len(self.book), counters=self.book.counters)
-        return replace(view, apps=self.app_views())
+        return replace(view, apps=(*self.plugin_views(), *self.app_views()))
 
     async def app_counters(self, *, deadline: float) -> Mapping[str, int]:
         """See `PlugEngine.app_counters`."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders
+from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders, describe_apps
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
@@ -139,7 +139,9 @@ class Host:
         )
         chassis.uplink_problems.update(self._uplink_problems)
         engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
-        engine.annotations = Annotations((*self.options.apps, *self.options.binders))
+        plugins = (*self.options.apps, *self.options.binders)
+        engine.annotations = Annotations(plugins)
+        engine.plugin_views = lambda: describe_apps(plugins, self.options.bridge, self.binders.errors)
         for network in intents.networks:
             self.inventory.put_network(network)
         engine.book.adopt(intents.bindings, intents.requests)

@@ -54,7 +54,7 @@ class AppView:
 
     name: str
     kind: str
-    """`guest` for a classic Ryu or os-ken application."""
+    """`guest` for a classic Ryu or os-ken application; `feature`, `binder` or both words for an app in the agent."""
     source: str
     bridge: str
     state: AppState

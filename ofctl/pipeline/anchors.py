@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ofctl.errors import AppFailed, AppRefused
-from ofctl.pipeline.app import API_VERSION, AnchoredTable, App, Place
+from ofctl.pipeline.app import API_VERSION, FLOWS, AnchoredTable, App, Place
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import (
@@ -128,6 +128,8 @@ def _tables_for(app: type[FeatureApp], used: dict[str, int]) -> dict[str, Table]
         used[anchor.name] = number + 1
         tables[wish.name] = Table(number, f"{app.name}.{wish.name}", app.name, wish.purpose)
     for counter in app.counters:
+        if counter.name == FLOWS or not NAME.fullmatch(counter.name):
+            raise AppRefused(app.name, f"counter {counter.name!r} is every app's, or its name is not of a-z, 0-9 and -")
         if counter.table not in tables:
             raise AppRefused(app.name, f"counter {counter.name} is of table {counter.table}, which it does not declare")
     return tables

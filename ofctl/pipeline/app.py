@@ -62,6 +62,10 @@ class Counter:
     purpose: str
 
 
+FLOWS = "flows"
+"""Name of the counter that every app has: the flows in its tables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What an app was given of what it declared. Made by the loader."""

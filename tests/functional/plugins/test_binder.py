@@ -63,6 +63,8 @@ async def test_a_binder_that_says_no_leaves_nothing_behind(lab: AppLab, daemon: 
     assert refused.value.metadata["binder"] == "tor"
     assert (refused.value.stage, refused.value.metadata["outcome"]) == ("binding", "ABSENT")
     assert lab.record("no").outcome is Outcome.ABSENT
+    (app,) = lab.engine.host().apps
+    assert (app.name, app.kind, app.last_error) == ("tor", "binder", refused.value.message)
     await lab.see()
 
 

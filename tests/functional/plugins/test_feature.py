@@ -87,6 +87,8 @@ async def test_what_the_app_drops_is_dropped_and_counted_and_the_rest_goes_on(la
         assert await talks(two, one, "10.1.0.2", 25)
         counted = await lab.engine.app_counters(deadline=in_s(5))
         assert counted["app.guard.blocked"] >= 1
+        assert counted["app.guard.flows"] == len(flows(lab, TABLE)) == 5
+        assert [(app.name, app.kind) for app in lab.engine.host().apps] == [("guard", "feature"), ("both", "feature")]
 
 
 async def test_the_apps_flows_are_part_of_the_plug_and_of_the_unplug(lab: AppLab) -> None:

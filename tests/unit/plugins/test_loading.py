@@ -16,7 +16,7 @@ from ofctl.pipeline.anchors import place_apps
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.flow import Resubmit
 from ofctl.pipeline.tables import CLASSIFY, DELIVER, DESTINATION_KNOWN, FORWARD, SOURCE_KNOWN
-from ofctl.plugin import AnchoredTable, App, FeatureApp, RegisterBits
+from ofctl.plugin import AnchoredTable, App, Counter, FeatureApp, RegisterBits
 from tests.unit.plugins import apps as examples
 from tests.unit.plugins.apps import WORLD, Both, Second, wrong
 
@@ -103,6 +103,8 @@ def variant(**changes: Any) -> type[FeatureApp]:
             variant(anchored=[AnchoredTable(name=f"x{n}", purpose="x", after="classify") for n in range(11)]),
             "no table is left after classify: there are 10",
         ),
+        (variant(counters=(Counter(name="flows", table="in", priority=1, purpose="x"),)), "is every app's"),
+        (variant(counters=(Counter(name="x", table="y", priority=1, purpose="x"),)), "of table y, which it does not"),
         (variant(registers=(RegisterBits(name="X", bits=33, purpose="x"),)), "33 bits for register X"),
         (variant(registers=[RegisterBits(name=f"X{n}", bits=32, purpose="x") for n in range(5)]), "are not left"),
     ],
