@@ -48,13 +48,18 @@ class Guests:
 
         Call it when the host has started.
         """
-        self._settings.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         rundir = self._host.options.rundir
         for spec in self._settings.run:
             management = rundir / f"{spec.bridge}.mgmt"
             guest = Guest(spec, self._settings, management, requests=self._request, news=self._news)
             self._guests.append(guest)
         self._host.engine.app_views = self.views
+        if self._guests:
+            try:
+                self._settings.run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+            except OSError as error:
+                # Only a guest with a REST interface needs it, and says so then.
+                logger.error("[guests] run_dir %s: %s", self._settings.run_dir, error.strerror)
         await asyncio.gather(*(self._start(guest, deadline) for guest in self._guests))
 
     async def close(self) -> None:

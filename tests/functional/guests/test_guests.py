@@ -143,3 +143,14 @@ def test_a_switch_that_is_restarted_is_a_switch_that_left_and_came(guests: Start
         with contextlib.suppress(ProcessFailed):
             flows = lab.flows("br-learn")
     assert not lab.app("learn").restarts
+
+
+def test_a_bridge_of_somebody_else_costs_its_guest_alone(guests: Start, rundir: Path) -> None:
+    lab = guests(learn=EXAMPLES / "learning_switch.py")
+    lab.running("learn")
+    lab.sandbox.stop_agent()
+    lab.ovs.vsctl("remove", "Bridge", "br-learn", "external_ids", "ofctl-owner")
+    lab.sandbox.start_agent()
+    app = lab.wait_for("learn", lambda app: app.state == AppState.APP_STATE_STOPPED)
+    assert "br-learn" in app.last_error and not app.pid
+    assert lab.client.host().ready
