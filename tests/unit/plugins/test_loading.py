@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ofctl.agent import EXIT_REFUSED, host_options, main
 from ofctl.apps import CORE_APPS
 from ofctl.apps.loading import find_apps, load_apps
 from ofctl.apps.testing import flows_of
@@ -157,3 +158,14 @@ def test_the_configuration_has_the_options_of_the_apps(tmp_path: Path) -> None:
     file.write_text(f"[apps]\nload = {GUARD}\n[app:guard]\ntcp_port = 25\n")
     with pytest.raises(ConfigError, match=r"\[app:guard\] has no option tcp_port"):
         load(["--config-file", str(file)])
+
+
+def test_the_agent_hands_the_apps_to_the_engine() -> None:
+    options = host_options(load(["--app", GUARD, "--app", BOTH], config_files=[]))
+    assert [app.name for app in options.apps] == ["guard", "both"]
+    assert options.binders == () and options.bind_timeout_s == 10.0
+
+
+def test_the_agent_does_not_start_with_an_app_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--app", "/no/such/app.py"]) == EXIT_REFUSED
+    assert "app /no/such/app.py cannot be loaded: there is no file" in capsys.readouterr().err
