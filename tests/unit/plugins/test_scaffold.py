@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -38,15 +39,20 @@ def run(*argv: object, cwd: Path) -> str:
     return done.stdout
 
 
-def test_a_new_app_installs_and_passes_its_test_in_a_fresh_environment(tmp_path: Path, python: Path) -> None:
+def test_a_new_app_and_the_examples_install_and_the_app_passes_its_test_in_a_fresh_environment(
+    tmp_path: Path, python: Path
+) -> None:
     made = new("my-app", tmp_path)
     assert made.exit_code == 0, made.output
     root = tmp_path / "ofctl-my-app"
     assert str(root / "ofctl_my_app" / "__init__.py") in made.output
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
-    run(*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", root, cwd=tmp_path)
-    look = "from ofctl.apps.loading import find_apps; print(find_apps(['my-app'])[0])"
-    assert run(python, "-c", look, cwd=tmp_path).strip() == "<class 'ofctl_my_app.MyApp'>"
+    examples = [shutil.copytree(ROOT / "examples" / name, tmp_path / name) for name in ("feature_guard", "binder")]
+    offline = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation")
+    run(*pip, "install", *offline, root, *examples, cwd=tmp_path)
+    look = "from ofctl.apps.loading import find_apps; print(*find_apps(['my-app', 'guard', 'tor']), sep='\\n')"
+    found = ["<class 'ofctl_my_app.MyApp'>", "<class 'ofctl_guard.Guard'>", "<class 'ofctl_tor.TorBinder'>"]
+    assert run(python, "-c", look, cwd=tmp_path).splitlines() == found
     assert "3 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=root)
 
 
