@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ofctl.engine.binding import Binders
 from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
+from ofctl.engine.inspection import link_problem, row_problem
 from ofctl.engine.inventory import Key
 from ofctl.engine.probing import Prober
 from ofctl.errors import DriverError, Unavailable
@@ -102,6 +104,8 @@ class Chassis:
         """Why a physical network has no uplink, in a sentence."""
         self.ifindexes: dict[DeviceName, int] = {}
         """The devices that the stages have made sure of, with their index in the kernel."""
+        self.disturbed: Callable[[PortWork], bool] = lambda _: False
+        """Tells whether events speak of a problem with a port while an operation works on it."""
         self._database_event = asyncio.Event()
 
     @property
@@ -223,6 +227,19 @@ class Chassis:
     async def settle(self, *, deadline: float) -> None:
         """Wait until nothing cached in the datapath forwards by the tables of before."""
         await self.tables.settle(deadline=deadline)
+
+    async def check_undisturbed(self, work: PortWork, *, deadline: float) -> None:
+        """Raise DriverError if something was done to device or row since the stage that made them."""
+        if not self.disturbed(work):
+            return
+        state = await self.devices.state(work.device, deadline=deadline)
+        row = self.database.interface(work.device)
+        problem = link_problem(self, work.present, state) or row_problem(self, work.present, row)
+        if problem is not None:
+            raise DriverError(
+                f"somebody changed {work.device} of port {work.spec.port_id!r} while it was plugged ({problem})",
+                reason=problem,
+            )
 
     async def read_back(self, work: PortWork, *, deadline: float) -> None:
         """Dump the port's flows by their cookie and its flood group, and compare with what is desired."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
+from ofctl.engine.chassis import PortWork
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inspection import link_problem, row_problem
 from ofctl.engine.inventory import Key
@@ -42,6 +43,7 @@ class Drift:
         self._awaited: dict[Key, Callable[[], None]] = {}
         self._restoring = True
         engine.on_left = self._operation_left
+        engine.chassis.disturbed = self._disturbed
 
     def restored(self) -> None:
         """Take what was told of links while the host was starting: most was the restoration's own doing."""
@@ -133,6 +135,13 @@ class Drift:
         logger.warning("a port is not as it was confirmed; mending it", extra=fields(port=key[0], reason=problem))
         self._book.trouble(key, PortState.DEGRADED, problem)
         self._engine.mend(binding)
+
+    def _disturbed(self, work: PortWork) -> bool:
+        """Tell whether the last that was heard of a port, while an operation is on it, is not as it must be."""
+        links, rows, chassis = self._links_meanwhile, self._rows_meanwhile, self._chassis
+        return (work.key in links and link_problem(chassis, work.present, links[work.key]) is not None) or (
+            work.key in rows and row_problem(chassis, work.present, rows[work.key]) is not None
+        )
 
     def _operation_left(self, operation: Operation) -> None:
         """Look at what was told about the ports of an operation while it was under way."""

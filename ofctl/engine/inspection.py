@@ -5,12 +5,16 @@ Each judgement is an UPPER_SNAKE word, the reason of a DEGRADED port (docs/opera
 
 from __future__ import annotations
 
-from ofctl.engine.chassis import Chassis
+from typing import TYPE_CHECKING
+
 from ofctl.model.port import Binding
 from ofctl.model.vif import DatapathType
 from ofctl.netlink.mark import OwnerMark
 from ofctl.netlink.specs import DeviceState
 from ofctl.ovsdb.values import InterfaceState
+
+if TYPE_CHECKING:
+    from ofctl.engine.chassis import Chassis
 
 
 def link_problem(chassis: Chassis, binding: Binding, state: DeviceState | None) -> str | None:

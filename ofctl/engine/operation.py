@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 ROLLBACK_SHARE = 0.2
 """Part of a call's time that is kept for rolling back, so that the reply can say "absent, verified"."""
 ROLLBACK_RESERVE_MAX_S = 1.0
+_SHOWN_FROM = {Stage.DATAPATH: Level.DATAPATH, Stage.READBACK: Level.READBACK, Stage.PROBE: Level.PIPELINE}
+"""Stages that show something only from a level on; below it they are passed over, and leave no timing."""
 UNCHANGED = "UNCHANGED"
 """In the metadata of an error: the ports were there before the call, and nothing of them was removed."""
 HOPELESS = frozenset({"NO_NETNS"})
@@ -202,8 +204,9 @@ class Operation:
         except OfctlError as error:
             return await self._failed(error, down=down)
         duration_us = int((self.clock.monotonic() - begun) * 1e6)
-        for member in self.members:
-            member.timings.append(StageTiming(stage=self.stage.value, duration_us=duration_us))
+        if self.level >= _SHOWN_FROM.get(self.stage, self.level):
+            for member in self.members:
+                member.timings.append(StageTiming(stage=self.stage.value, duration_us=duration_us))
         self._backoff_s = BACKOFF_FIRST_S
         return Event.DONE
 
@@ -292,6 +295,7 @@ class Operation:
         await self._each(self.chassis.bind, deadline)
 
     async def _write_confirmation(self, deadline: float) -> None:
+        await self._each(self.chassis.check_undisturbed, deadline)
         now_ms = self.clock.wall_ms()
         for member in self.members:
             confirmation = self.chassis.evidence(member, self.level, at_ms=now_ms)

@@ -56,10 +56,10 @@ class PortBook:
         self._by_device[binding.device] = key
         self._by_index[binding.numbers.index] = key
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: Key, device: DeviceName) -> None:
         binding = self._bindings.pop(key, None)
+        self._by_device.pop(device, None)
         if binding is not None:
-            self._by_device.pop(binding.device, None)
             self._by_index.pop(binding.numbers.index, None)
         self._troubles.pop(key, None)
         self._inventory.release(key)
@@ -70,6 +70,8 @@ class PortBook:
         """Note that an operation is under way on its ports."""
         for member in operation.members:
             self._operations[member.key] = operation
+            # From before the device is there: what happens to it while it is plugged must not go unheard.
+            self._by_device[member.device] = member.key
         for record in operation.records:
             self._requested[record.request_id] = operation
         self.publish(member.key for member in operation.members)
@@ -84,7 +86,7 @@ class PortBook:
                 self._put(member.present)
                 self._troubles.pop(member.key, None)
             elif operation.stage is Stage.ABSENT and not member.existed:
-                self._drop(member.key)
+                self._drop(member.key, member.device)
         for record in operation.records:
             self._requested.pop(record.request_id, None)
             self._requests[record.request_id] = _closed(record, operation)

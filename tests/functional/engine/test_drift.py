@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
+from ofctl.errors import OfctlError
+from ofctl.model.confirmation import Level
 from ofctl.model.events import PortEventType
 from ofctl.model.port import PortState
 from ofctl.model.vif import PluggedPort
 from ofctl.sandbox.ovs import run
 from tests.eyes import open_tap
 from tests.functional.engine.lab import BRIDGE, Lab, Namespace
-from tests.functional.engine.test_faults import until
+from tests.functional.engine.test_faults import before, until
 
 Mischief = Callable[[Lab, str], None]
 
@@ -49,7 +51,7 @@ def move_to_another_switch_bridge(lab: Lab, device: str) -> None:
 
 
 def remove_row(lab: Lab, device: str) -> None:
-    lab.ovs.vsctl("del-port", BRIDGE, device)
+    lab.ovs.vsctl("--if-exists", "del-port", BRIDGE, device)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,32 @@ async def carries(lab: Lab, port: PluggedPort, neighbour: Namespace) -> bool:
         return False
     finally:
         tap.close()
+
+
+def delete_flows(lab: Lab, device: str) -> None:
+    lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1010300000000/0xffffffff00000000")
+
+
+@pytest.mark.parametrize("stage", ["attach", "install_flows", "settle", "read_back"])
+@pytest.mark.parametrize(
+    "mischief", [delete_device, replace_device, set_down, remove_row, delete_flows], ids=lambda each: each.__name__
+)
+async def test_mischief_in_the_middle_of_a_plug(lab: Lab, mischief: Mischief, stage: str) -> None:
+    """Refused and gone, or confirmed and, if it was tampered with afterwards, mended: never in between."""
+    (free,) = await lab.plug(lab.spec("p1"), validate_only=True)
+    with Namespace() as neighbour:
+        (beside,) = await lab.plug(lab.inside("p0", neighbour, 4))
+
+        def strike() -> None:
+            mischief(lab, free.binding.device)
+
+        with before(lab.engine.chassis, stage, strike):
+            plug = lab.plug(lab.spec("p1"), level=Level.READBACK)
+            (answer,) = await asyncio.gather(plug, return_exceptions=True)
+        if isinstance(answer, BaseException):
+            assert isinstance(answer, OfctlError)
+            await lab.see(beside)
+        else:
+            await lab.see(beside, *answer)
+            await until(lambda: lab.port("p1").binding.state is PortState.ACTIVE)
+            assert await carries(lab, lab.port("p1"), neighbour)
