@@ -46,11 +46,14 @@ class Drift:
         engine.chassis.disturbed = self._disturbed
 
     def restored(self) -> None:
-        """Take what was told of links while the host was starting: most was the restoration's own doing."""
+        """Take what was told while the host was starting: most was the restoration's own doing."""
         self._restoring = False
         for key in tuple(self._links_meanwhile):
             if self._book.operation_on(key) is None:
                 self._take_link(key, self._links_meanwhile.pop(key))
+        for key in tuple(self._rows_meanwhile):
+            if self._book.operation_on(key) is None:
+                self._take_row(key, self._rows_meanwhile.pop(key))
 
     # The kernel
 
@@ -97,7 +100,7 @@ class Drift:
                 self._take_row(key, event.state)
 
     def _take_row(self, key: Key, state: InterfaceState | None) -> None:
-        if self._book.operation_on(key) is not None:
+        if self._restoring or self._book.operation_on(key) is not None:
             self._rows_meanwhile[key] = state
             return
         binding = self._confirmed(key)

@@ -152,6 +152,7 @@ class Host:
         self._namespaces = NamespaceWatch()
         drift = Drift(engine, self._namespaces, rebuild=self._rebuild)
         self.devices.watch(drift.link_changed)
+        self.database.subscribe(drift.database_changed)
         await self.devices.start_watching(deadline=deadline)
         await self._restore(drift, engine, wanted, deadline)
         tables.preload(
@@ -162,7 +163,6 @@ class Host:
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
         drift.restored()
-        self.database.subscribe(drift.database_changed)
         self._finish_interrupted(engine, intents.bindings)
         self._mend_unrestored(engine)
         self._serving = True
