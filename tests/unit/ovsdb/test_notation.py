@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ofctl.model.ids import HostId
 from ofctl.ovsdb.bridges import bridge_dpid
-from ofctl.ovsdb.schema import load_schema
 from ofctl.ovsdb.notation import row_name, unsendable
+from ofctl.ovsdb.schema import load_schema
 from ofctl.ovsdb.switch_view import columns_in_use, lock_name
 from ofctl.sandbox.ovs import SCHEMA_DIRECTORY
 
