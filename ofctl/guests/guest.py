@@ -129,6 +129,8 @@ class Guest:
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
         process = self._process = GuestProcess(self._argument(), on_message=self._take)
+        if self._restarts:
+            process.give_way(always=True)  # Until it is calm: one that dies at once is started often.
         tasks = [
             asyncio.create_task(work, name=f"guest-{self.spec.name}-{name}")
             for name, work in (

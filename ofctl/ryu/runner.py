@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
-NICENESS = 10
+NICENESS = 19
 STATUS_INTERVAL_S = 0.5
 CLOSE_TIMEOUT_S = 1.0
 MAX_DESCRIPTORS = 4

@@ -181,7 +181,7 @@ async def test_networks(client: AsyncClient) -> None:
 async def test_host(client: AsyncClient, engine: MemoryEngine) -> None:
     host = await client.host()
     assert host.ready and host.host_id == "host-1" and host.versions["openvswitch"] == "3.1.0"
-    assert [ConfirmationLevel.Name(level) for level in host.confirmation_levels][-1] == "CONFIRMATION_LEVEL_READBACK"
+    assert [ConfirmationLevel.Name(level) for level in host.confirmation_levels][-1] == "CONFIRMATION_LEVEL_PROBE"
     assert dict(host.counters) == {}
     engine.counters = (("flows.mended", 3), ("degraded.device_gone", 2**40))
     engine.app_counts = {"app.guard.blocked": 4}
