@@ -280,9 +280,11 @@ async def test_green_and_dead_is_caught(lab: Lab, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_pipeline_alone_does_not_see_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What PROBE is for."""
+    """What PROBE is for: the marked frames arrive; it takes the kernel's events, looked at afterwards, to refuse."""
     after_readback(lab, monkeypatch, make_anew)
-    await lab.plug(lab.spec("p1"), level=Level.PIPELINE)
+    with pytest.raises(DriverError) as caught:
+        await lab.plug(lab.spec("p1"), level=Level.PIPELINE)
+    assert (caught.value.stage, caught.value.reason) == ("record", "DEVICE_REPLACED")
 
 
 async def test_a_far_end_that_is_down_fails_the_plug(

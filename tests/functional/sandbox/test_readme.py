@@ -37,7 +37,7 @@ def test_the_client_example(tmp_path: Path) -> None:
 def test_the_command_line() -> None:
     section = README.split("## The command line\n")[1].split("\n## ")[0]
     commands = [line.strip() for line in section.splitlines() if line.startswith("    ")]
-    assert len(commands) == 6
+    assert len(commands) == 8
     said = in_sandbox("sh", "-ec", "\n".join(commands))
     assert "web-1" in said
 
