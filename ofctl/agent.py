@@ -66,7 +66,7 @@ def check_nothing_is_patched() -> None:
 def host_options(settings: Settings) -> HostOptions:
     """Return what the engine is to know of the configuration. Raises AppRefused."""
     agent, ovsdb, openflow, database = settings.agent, settings.ovsdb, settings.openflow, settings.database
-    apps = load_apps(settings.apps.load, settings.app_options)
+    apps = load_apps(settings.apps.classes, settings.app_options)
     return HostOptions(
         host_id=agent.host_id,
         bridge=agent.bridge,

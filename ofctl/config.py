@@ -17,7 +17,7 @@ from typing import Any
 from oslo_config import cfg, iniparser
 
 from ofctl import __version__
-from ofctl.apps.loading import find_apps
+from ofctl.apps.loading import FoundApps, find_apps
 from ofctl.errors import ConfigError, InvalidField
 from ofctl.model.ids import DeviceName, PhysicalNetwork, device_name, identifier
 from ofctl.options import APP, GROUPS, MAX_DEVICE_PREFIX
@@ -27,7 +27,6 @@ from ofctl.settings import (
     DatabaseSettings,
     GrpcSettings,
     GuestSettings,
-    GuestSpec,
     OpenflowSettings,
     OvsdbSettings,
     Settings,
@@ -43,7 +42,8 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
 
     `argv` (without the program's name) may have `--config-file FILE` (again and again; a later file wins) and
     `--config-dir DIRECTORY`; without either, `config_files` are read, or the default file if it is there. Each
-    `--app APP` is loaded after those of `[apps] load`. Apps are imported, because their options are part of it.
+    `--app ENTRY` comes after those of `[apps] load`. Apps are imported, because their options are part of it; guests
+    are not.
     Raises ConfigError, which names group and option. Exits for `--help`, `--version` and a bad command line.
     """
     if config_files is None:
@@ -63,8 +63,8 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
             use_env=False,
         )
         texts = [*conf["apps"]["load"], *conf["app"]]
-        apps = find_apps(texts)
-        groups = {**GROUPS, **{f"app:{app.name}": list(app.options) for app in apps}}
+        found = find_apps(texts, bridge=conf["agent"]["bridge"])
+        groups = {**GROUPS, **{f"app:{app.name}": list(app.options) for app in found.classes}}
         for group in groups.keys() - GROUPS.keys():
             conf.register_opts(groups[group], group=group)
         _refuse_unknown(conf, groups)
@@ -74,7 +74,7 @@ def load(argv: Sequence[str] = (), config_files: Sequence[str | Path] | None = N
         raise ConfigError(f"the configuration cannot be read: {error}") from None
     values = {group: {option.dest: _value(conf, group, option) for option in groups[group]} for group in groups}
     values["apps"]["load"] = texts
-    return _settings(values)
+    return _settings(values, found)
 
 
 def _value(conf: cfg.ConfigOpts, group: str, option: cfg.Opt) -> Any:
@@ -104,7 +104,7 @@ def _refuse_unknown(conf: cfg.ConfigOpts, groups: Mapping[str, Sequence[cfg.Opt]
                     )
 
 
-def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
+def _settings(values: Mapping[str, Mapping[str, Any]], found: FoundApps) -> Settings:
     agent, ovsdb, openflow, grpc, database, guests = (dict(values[group]) for group in GROUPS if group != "apps")
     agent["host_id"] = _checked(
         lambda text: identifier(text, ""), agent["host_id"] or socket.gethostname(), "agent.host_id"
@@ -127,23 +127,26 @@ def _settings(values: Mapping[str, Mapping[str, Any]]) -> Settings:
     if grpc["admin_names"] and missing:
         raise _refusal("grpc.admin_names", "needs TLS, which tells a caller's name: set the three TLS options")
     grpc["listen"] = _checked(lambda text: _listen(text, tls=not missing), grpc["listen"], "grpc.listen") or None
-    guests["run"] = _checked(lambda texts: _guests(texts, agent["bridge"]), guests["run"], "guests.run")
     guests["run_dir"] = _checked(_absolute, guests["run_dir"], "guests.run_dir")
     guests["http"] = _checked(_guest_listens, guests["http"], "guests.http")
     guests["config_files"] = _checked(_guest_files, guests["config_files"], "guests.config_files")
     for name in ("http", "config_files"):
-        strangers = sorted(guests[name].keys() - {guest.name for guest in guests["run"]})
+        strangers = sorted(guests[name].keys() - {guest.name for guest in found.guests})
         if strangers:
-            raise _refusal(f"guests.{name}", f"names {strangers[0]!r}, which is none of [guests] run")
+            raise _refusal(f"guests.{name}", f"names {strangers[0]!r}, which is no guest of [apps] load")
     return Settings(
         agent=AgentSettings(**agent),
         ovsdb=OvsdbSettings(**ovsdb),
         openflow=OpenflowSettings(**openflow),
         grpc=GrpcSettings(**grpc),
         database=DatabaseSettings(**database),
-        apps=AppSettings(load=tuple(values["apps"]["load"]), bind_timeout_s=values["apps"]["bind_timeout_s"]),
+        apps=AppSettings(
+            load=tuple(values["apps"]["load"]),
+            classes=found.classes,
+            bind_timeout_s=values["apps"]["bind_timeout_s"],
+        ),
         app_options=_app_options(values),
-        guests=GuestSettings(**guests),
+        guests=GuestSettings(run=found.guests, **guests),
     )
 
 
@@ -243,27 +246,6 @@ def _listen(text: str, *, tls: bool) -> str:
     if not loopback and not tls:
         raise ValueError(f"is {text}, open to the network: set tls_cert, tls_key and tls_ca, or listen on 127.0.0.1")
     return text
-
-
-def _guests(texts: Sequence[str], own_bridge: str) -> tuple[GuestSpec, ...]:
-    guests: list[GuestSpec] = []
-    for text in texts:
-        match = re.fullmatch(r"(?P<name>[^=@]+)=(?P<source>.+)@(?P<bridge>[^@]+)", text)
-        if match is None:
-            raise ValueError(f"has {text!r}; write NAME=SOURCE@BRIDGE")
-        source = match["source"]
-        if "/" in source or source.endswith(".py"):
-            _readable(source)
-        bridge = device_name(match["bridge"], "")
-        if bridge == own_bridge:
-            raise ValueError(f"puts {match['name']} on {bridge}, the integration bridge; give it a bridge of its own")
-        guests.append(GuestSpec(name=identifier(match["name"], ""), source=source, bridge=bridge))
-    for what in ("name", "bridge"):
-        values = [getattr(guest, what) for guest in guests]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"has two guests with the {what} {twice[0]!r}; each needs its own")
-    return tuple(guests)
 
 
 def _guest_listens(texts: Mapping[str, str]) -> Mapping[str, str]:

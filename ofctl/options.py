@@ -151,13 +151,6 @@ DATABASE: list[cfg.Opt] = [
     cfg.FloatOpt("timeout_s", default=10.0, min=0.1, max=600, help="Seconds to wait for one answer of the database."),
 ]
 GUESTS: list[cfg.Opt] = [
-    cfg.ListOpt(
-        "run",
-        default=[],
-        help="Classic Ryu and os-ken applications to run, as NAME=SOURCE@BRIDGE, comma separated. SOURCE is a Python "
-        "file or the name of a module; BRIDGE is a bridge that the guest gets whole: the agent makes it if it is not "
-        "there.",
-    ),
     cfg.DictOpt(
         "http",
         default={},
@@ -208,14 +201,17 @@ GUESTS: list[cfg.Opt] = [
         help="Longest pause in seconds before a guest that died is started again.",
     ),
 ]
-APP = cfg.MultiStrOpt("app", default=[], help="An app to load besides those of [apps] load; again for another.")
+APP = cfg.MultiStrOpt("app", default=[], help="An entry as in [apps] load, besides those; again for another.")
 """On the command line alone."""
 APPS: list[cfg.Opt] = [
     cfg.ListOpt(
         "load",
         default=[],
-        help="Apps to load (docs/plugins.md), comma separated, in the order in which frames meet them: the name of an "
-        "installed one, MODULE:CLASS, or /PATH/FILE.py. An app has its own options in group [app:NAME].",
+        help="Apps and guests to load (docs/plugins.md), comma separated, in the order in which frames meet them: "
+        "[NAME=]TARGET[@WHERE]. TARGET is an installed package's entry point, a module, or a file, each with :CLASS "
+        "for one of several apps. WHERE is for guests (classic Ryu and os-ken applications): a bridge that the guest "
+        "gets whole, or fence:from-port (the default) or fence:to-port on the owned bridge. An app has its own options "
+        "in group [app:NAME], guests have group [guests].",
     ),
     cfg.FloatOpt(
         "bind_timeout_s",

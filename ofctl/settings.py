@@ -33,7 +33,9 @@ class AppSettings:
     """Group [apps]."""
 
     load: tuple[str, ...]
-    """With those of the command line."""
+    """With those of the command line, both kinds."""
+    classes: tuple[type[Any], ...]
+    """Of feature apps and binders, as `ofctl.apps.loading.find_apps` found them; guests are in `GuestSettings`."""
     bind_timeout_s: float
 
 
@@ -81,6 +83,10 @@ class DatabaseSettings:
     timeout_s: float
 
 
+FENCES = ("from-port", "to-port")
+"""Where a guest's fence on the owned bridge may be, after the anchors of the pipeline; the first if nothing is said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSpec:
     """One Ryu or os-ken application."""
@@ -89,6 +95,9 @@ class GuestSpec:
     source: str
     """Absolute path of a Python file, or the name of a module."""
     bridge: DeviceName
+    """One that the guest has whole, or the owned one, if it is in a fence there."""
+    fence: str = ""
+    """One of FENCES; empty on a bridge of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,7 @@ class GuestSettings:
     """Group [guests]."""
 
     run: tuple[GuestSpec, ...]
+    """Those of `[apps] load`."""
     http: Mapping[str, str]
     """ADDRESS:PORT or /PATH, by name of the guest."""
     config_files: Mapping[str, Path]

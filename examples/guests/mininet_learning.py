@@ -1,7 +1,7 @@
 """A Mininet topology on the bridge of a guest. The agent runs already, with the guest, for example
 
-    [guests]
-    run = learn=/PATH/examples/guests/learning_switch.py@br-learn
+    [apps]
+    load = learn=/PATH/examples/guests/learning_switch.py@br-learn
 
 and this is run as root: python examples/guests/mininet_learning.py br-learn
 """

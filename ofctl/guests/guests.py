@@ -78,6 +78,9 @@ class Guests:
 
     async def _start(self, guest: Guest, deadline: float) -> None:
         spec = guest.spec
+        if spec.fence:
+            guest.refuse("guests in a fence on the owned bridge are not built yet: write @BRIDGE")
+            return
         datapath_type = self._host.engine.chassis.datapath_type
         bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS)
         try:

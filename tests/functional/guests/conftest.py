@@ -96,8 +96,11 @@ def guests(netns: None, rundir: Path) -> Iterator[Start]:
                     file.write_text(source)
                     source = file  # noqa: PLW2901
                 entries.append(f"{name}={source}@br-{name}")
-            settings = {"run": ",".join(entries), "run_dir": run_dir, **(options or {})}
-            sandbox = stack.enter_context(Sandbox(rundir, options={"guests": settings}))
+            settings: dict[str, dict[str, object]] = {
+                "apps": {"load": ",".join(entries)},
+                "guests": {"run_dir": run_dir, **(options or {})},
+            }
+            sandbox = stack.enter_context(Sandbox(rundir, options=settings))
             return GuestLab(sandbox, stack)
 
         yield start

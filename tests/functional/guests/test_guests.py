@@ -110,7 +110,7 @@ def test_ofctls_events_and_a_plug_of_a_guest(guests: Start) -> None:
 
 
 def test_a_guest_that_cannot_be_loaded_is_told_and_tried_again(guests: Start) -> None:
-    lab = guests(broken="import no_such_module\n", empty="x = 1\n")
+    lab = guests(broken="import ryu.base\nimport no_such_module\n", empty="import ryu.base\n")
     app = lab.wait_for("broken", lambda app: app.restarts > 0)
     assert "No module named 'no_such_module'" in app.last_error
     assert "has no class" in lab.wait_for("empty", lambda app: app.restarts > 0).last_error

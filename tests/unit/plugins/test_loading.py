@@ -85,7 +85,7 @@ def test_flows_that_an_app_may_not_make(flow_of: object, problem: str) -> None:
 def test_two_flows_of_one_identity_are_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "Same", wrong(examples.same), raising=False)
     with pytest.raises(AppRefused, match="app wrong cannot be loaded: two of one identity"):
-        load_apps([f"{examples.__name__}:Same"], {})
+        load_apps(find_apps([f"{examples.__name__}:Same"], bridge="br-int").classes, {})
 
 
 def variant(**changes: Any) -> type[FeatureApp]:
@@ -124,24 +124,21 @@ def test_two_apps_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("nothing", "app nothing cannot be loaded: no installed package has an entry point ofctl.apps of that name"),
-        ("no.such.module:App", "it cannot be imported: ModuleNotFoundError"),
         (f"{Both.__module__}:Missing", "has no Missing"),
         (f"{Both.__module__}:WORLD", "neither a FeatureApp nor a Binder"),
-        ("/no/such/file.py", "there is no file /no/such/file.py"),
         (examples.__file__, "it has 2 apps: write"),
     ],
 )
 def test_what_cannot_be_found(text: str, problem: str) -> None:
     with pytest.raises(AppRefused) as refused:
-        find_apps([text])
+        find_apps([text], bridge="br-int")
     assert problem in refused.value.message
 
 
 def test_an_app_is_found_by_module_by_file_and_by_file_and_class() -> None:
-    found = find_apps([BOTH, GUARD, f"{GUARD}:Guard"])
-    assert [app.name for app in found] == ["both", "guard", "guard"]
-    assert found[1] is found[2] and issubclass(found[1], App)
+    found = find_apps([BOTH, GUARD], bridge="br-int").classes
+    assert [app.name for app in found] == ["both", "guard"] and issubclass(found[1], App)
+    assert find_apps([f"{GUARD}:Guard"], bridge="br-int").classes == (found[1],)
 
 
 def test_the_configuration_has_the_options_of_the_apps(tmp_path: Path) -> None:
@@ -150,7 +147,7 @@ def test_the_configuration_has_the_options_of_the_apps(tmp_path: Path) -> None:
     settings = load(["--config-file", str(file), "--app", BOTH])
     assert settings.apps.load == (GUARD, BOTH)
     assert settings.app_options["guard"] == {"tcp_ports": ["25", "465"]}
-    loaded = load_apps(settings.apps.load, settings.app_options)
+    loaded = load_apps(settings.apps.classes, settings.app_options)
     assert [app.name for app in loaded.features] == ["guard", "both"] and not loaded.binders
     file.write_text("[app:guard]\ntcp_ports = 25\n")
     with pytest.raises(ConfigError, match=r"there is no group \[app:guard\]"):
