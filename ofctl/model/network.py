@@ -52,6 +52,12 @@ class Network:
     mtu: int = DEFAULT_MTU
     """Largest IP packet in bytes, 68 to 65,521 (1,280 at least with IPv6)."""
     subnets: tuple[Subnet, ...] = ()
+    port_security: bool = True
+    """Whether the senders on its ports are checked, where a port says nothing else."""
+    neighbor_replies: bool = True
+    """Whether the switch answers ARP and neighbor solicitations for the addresses that it knows."""
+    flood_unknown_neighbors: bool = True
+    """Whether such a question for an address that nobody knows is flooded; if not, it is dropped."""
 
     def __post_init__(self) -> None:
         identifier(self.network_id, "network.network_id")

@@ -21,6 +21,7 @@ from ofctl.model.ids import (
     mac_address,
 )
 from ofctl.model.network import MAX_MTU, MIN_MTU, IpAddress, IpInterface, IpNetwork
+from ofctl.model.security import MAX_ADDRESS_PAIRS, MAX_GROUPS_OF_PORT, AddressPair, SecurityGroupId
 
 MAX_LABELS = 64
 MAX_ANNOTATIONS = 64
@@ -130,6 +131,12 @@ class PortSpec:
     """What apps add to a port, sorted by key, which is APP/FIELD; the app judges the value."""
     mac_address: MacAddress | None = None
     fixed_ips: tuple[IpAddress, ...] = ()
+    allowed_address_pairs: tuple[AddressPair, ...] = ()
+    """What the guest may use as its own besides its MAC address and fixed addresses."""
+    port_security: bool | None = None
+    """Whether the sender is checked; None: as the network says."""
+    security_groups: tuple[SecurityGroupId, ...] = ()
+    """Groups that filter the port; none: it is not filtered. All stateful, or all stateless."""
     mtu: int | None = None
     """Bytes; at most the network's MTU, which is the default."""
     requested_device: DeviceName | None = None
@@ -159,6 +166,22 @@ class PortSpec:
         for number, address in enumerate(self.fixed_ips):
             if address in self.fixed_ips[:number]:
                 raise InvalidField(f"port.fixed_ips[{number}]", f"{address} is given twice")
+        self._check_security()
+
+    def _check_security(self) -> None:
+        for name, values, most in (
+            ("allowed_address_pairs", self.allowed_address_pairs, MAX_ADDRESS_PAIRS),
+            ("security_groups", self.security_groups, MAX_GROUPS_OF_PORT),
+        ):
+            if len(values) > most:
+                raise InvalidField(f"port.{name}", f"has {len(values)} entries; at most {most} are allowed")
+            for number, value in enumerate(values):
+                if value in values[:number]:
+                    raise InvalidField(f"port.{name}[{number}]", "is given twice")
+        for number, pair in enumerate(self.allowed_address_pairs):
+            pair.check(f"port.allowed_address_pairs[{number}]")
+        for number, group in enumerate(self.security_groups):
+            identifier(group, f"port.security_groups[{number}]")
 
     def _check_labels(self) -> None:
         if len(self.labels) > MAX_LABELS:
