@@ -15,8 +15,8 @@ from ofctl.pipeline.tables import (
     FROM_OUTSIDE,
     NETWORK,
     ORIGIN,
+    SENDER,
     SOURCE,
-    SOURCE_KNOWN,
     Priority,
     host_cookie,
     network_cookie,
@@ -61,7 +61,7 @@ class Classification(FeatureApp):
             Match.of(Term(IN_PORT, port.ofport), UNTAGGED),
             port_cookie(port.index),
             (SetField(NETWORK, port.network), SetField(SOURCE, port.index)),
-            goto=SOURCE_KNOWN,
+            goto=SENDER,
         )
 
     def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:

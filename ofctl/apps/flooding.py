@@ -10,6 +10,7 @@ from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Bucket, Flow, Group, Match, Resubmit, SetField, Term, ToGroup
 from ofctl.pipeline.probe import BROADCAST, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
+    DELIVER,
     DESTINATION,
     DESTINATION_KNOWN,
     FLOOD,
@@ -28,7 +29,7 @@ MAX_PROBED_COPIES = 64
 class Flooding(FeatureApp):
     """One flow for each network, one group for each shard, one bucket for each port.
 
-    A bucket names its port by index, and what goes to that port goes through the same tables as unicast does. The
+    A bucket names its port by index, and what goes to a filtered port goes through the same tables as unicast. The
     sender gets no copy: the switch never outputs to the port a frame came from (OpenFlow 1.5.1, 4.5). For the same
     reason the uplink is no bucket: the flow goes on to it, and a frame from there stops.
     """
@@ -43,10 +44,12 @@ class Flooding(FeatureApp):
             yield Flow(FLOOD, Priority.BROAD, match, cookie, groups)
         else:
             to_uplink = SetField(DESTINATION, TO_OUTSIDE)
-            yield Flow(FLOOD, Priority.BROAD, match, cookie, (*groups, to_uplink), goto=DESTINATION_KNOWN)
+            yield Flow(FLOOD, Priority.BROAD, match, cookie, (*groups, to_uplink), goto=DELIVER)
 
     def shard_groups(self, network: NetworkIndex, shard: int, world: World) -> Iterable[Group]:
-        buckets = tuple(flood_bucket(port.index) for port in world.ports_of(network, shard))
+        buckets = tuple(
+            flood_bucket(port.index, filtered=bool(port.security_groups)) for port in world.ports_of(network, shard)
+        )
         yield Group(flood_group_id(network, shard), buckets)
 
     def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
@@ -62,6 +65,9 @@ class Flooding(FeatureApp):
 
 
 @lru_cache(maxsize=8192)
-def flood_bucket(index: PortIndex) -> Bucket:
-    """Return the bucket of a port. Remembered, because each plug compiles a group of up to 500 that were there."""
-    return Bucket(index, (SetField(DESTINATION, index), Resubmit(DESTINATION_KNOWN)))
+def flood_bucket(index: PortIndex, *, filtered: bool) -> Bucket:
+    """Return the bucket of a port. Remembered, because each plug compiles a group of up to 500 that were there.
+
+    A copy to a port that nothing filters is spared the look-ups on the way: there is a limit to them for each frame.
+    """
+    return Bucket(index, (SetField(DESTINATION, index), Resubmit(DESTINATION_KNOWN if filtered else DELIVER)))

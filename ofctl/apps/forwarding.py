@@ -12,8 +12,8 @@ from ofctl.pipeline.probe import STRANGER, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
     DESTINATION,
     DESTINATION_KNOWN,
-    FLOOD,
     FORWARD,
+    NEIGHBORS,
     NETWORK,
     UNKNOWN,
     Priority,
@@ -37,7 +37,7 @@ class Forwarding(FeatureApp):
         cookie = host_cookie()
         group_address = Match.of(Term(ETH_DST, MULTICAST_BIT, MULTICAST_BIT))
         yield Flow(FORWARD, Priority.FORBIDDEN, Match.of(RESERVED_GROUPS), cookie)
-        yield Flow(FORWARD, Priority.BROAD, group_address, cookie, goto=FLOOD)
+        yield Flow(FORWARD, Priority.BROAD, group_address, cookie, goto=NEIGHBORS)
         yield Flow(FORWARD, Priority.MISS, Match(), cookie, goto=UNKNOWN)
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:

@@ -12,8 +12,8 @@ from ofctl.pipeline.fields import ETH_DST, ETH_SRC
 from ofctl.pipeline.flow import Flow, Learn, LearnLoad, LearnMatch, Match, Resubmit, SetField, Term
 from ofctl.pipeline.probe import STRANGER, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
+    DELIVER,
     DESTINATION,
-    DESTINATION_KNOWN,
     FROM_OUTSIDE,
     IS_PROBE,
     NETWORK,
@@ -59,7 +59,7 @@ class Provider(FeatureApp):
         learns = Match.of(Term(NETWORK, network), NO_PROBE)
         yield Flow(ORIGIN, Priority.BROAD, learns, cookie, (learn_sender(network),), goto=SOURCE_KNOWN)
         look_up = (SetField(DESTINATION, TO_UNKNOWN), Resubmit(OUTSIDE))
-        yield Flow(UNKNOWN, Priority.BROAD, match, cookie, look_up, goto=DESTINATION_KNOWN)
+        yield Flow(UNKNOWN, Priority.BROAD, match, cookie, look_up, goto=DELIVER)
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
         # A loop outside, or a forgery. One flow a port, and only where there can be an outside.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ofctl.model.ids import DeviceName, MacAddress, NetworkIndex, OfPort, PortId, PortIndex
-from ofctl.model.network import NumberedNetwork
+from ofctl.model.network import IpAddress, NumberedNetwork
 from ofctl.model.port import Binding
+from ofctl.model.security import AddressPair, SecurityGroupId
 from ofctl.pipeline.world import World, WorldPort
 
 
@@ -29,10 +30,16 @@ class PortPlace:
     mac_address: MacAddress
     device: DeviceName
     annotations: tuple[tuple[str, str], ...] = ()
+    addresses: tuple[IpAddress, ...] = ()
+    address_pairs: tuple[AddressPair, ...] = ()
+    port_security: bool | None = None
+    security_groups: tuple[SecurityGroupId, ...] = ()
+    zone: int = 0
 
     @classmethod
     def of(cls, binding: Binding, network: NetworkIndex) -> PortPlace:
         """Return the place of a binding."""
+        spec = binding.spec
         return cls(
             port_id=binding.port_id,
             index=binding.numbers.index,
@@ -41,6 +48,10 @@ class PortPlace:
             mac_address=binding.mac_address,
             device=binding.device,
             annotations=binding.spec.annotations,
+            addresses=spec.fixed_ips,
+            address_pairs=spec.allowed_address_pairs,
+            port_security=spec.port_security,
+            security_groups=spec.security_groups,
         )
 
     def at(self, ofport: OfPort) -> WorldPort:
@@ -53,6 +64,11 @@ class PortPlace:
             mac_address=self.mac_address,
             ofport=ofport,
             annotations=self.annotations,
+            addresses=self.addresses,
+            address_pairs=self.address_pairs,
+            port_security=self.port_security,
+            security_groups=self.security_groups,
+            zone=self.zone,
         )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ofctl.model.ids import NetworkIndex, PortIndex
+from ofctl.model.security import SecurityGroupIndex
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import MAX_BUCKETS, Cookie, GroupId, Table, Term
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Goes up when tables, registers or group ids change their meaning; part of every cookie."""
 
 
@@ -31,11 +32,16 @@ class Stage:
 
 STAGES = (
     Stage(0, 9, "classification", "which network and which port a frame comes from"),
-    Stage(10, 19, "origin", "is the sender who it says it is: from outside; port security (not built yet)"),
+    Stage(10, 19, "origin", "is the sender who it says it is: from outside, from a port"),
     Stage(20, 29, "anchor-from-port", "third-party apps, before connection tracking"),
-    Stage(30, 49, "egress-security", "connection tracking and security groups, away from the port (not built yet)"),
+    Stage(30, 49, "egress-security", "connection tracking and security groups, away from the port"),
     Stage(50, 99, "forwarding", "where to: one port, the ports of the network, outside"),
-    Stage(100, 119, "ingress-security", "connection tracking and security groups, to the port (not built yet)"),
+    Stage(
+        100,
+        119,
+        "ingress-security",
+        "connection tracking and security groups, to the port, and the rules of both directions",
+    ),
     Stage(120, 129, "anchor-to-port", "third-party apps, when the destination is known"),
     Stage(190, 199, "delivery", "the only place that sends a frame out"),
     Stage(200, 229, "guests", "tables of classic Ryu and os-ken apps (not built yet)"),
@@ -47,49 +53,112 @@ CLASSIFY = Table(0, "classify", "classification", "Port or tag to network; every
 ORIGIN = Table(
     10, "origin", "provider", "Frames from outside: drop those with a plugged port's MAC, learn the others'."
 )
+SENDER = Table(12, "sender", "port_security", "Frames from a port: dropped unless their sender is that port's guest.")
+EGRESS_TRACK = Table(30, "egress-track", "security_group", "IP from a filtered port goes through its connection table.")
+EGRESS_STATE = Table(31, "egress-state", "security_group", "From a filtered port: which rules judge it.")
+EGRESS_VERDICT = Table(
+    32, "egress-verdict", "security_group", "From a filtered port: on if a rule allowed it, else drop."
+)
 FORWARD = Table(50, "forward", "forwarding", "Known unicast to its port; reserved multicast is dropped.")
+NEIGHBORS = Table(55, "neighbors", "arp_nd", "ARP and ND questions about known addresses are answered here.")
 FLOOD = Table(60, "flood", "flooding", "Broadcast and multicast to all ports of the network and to its uplink.")
 UNKNOWN = Table(
     70, "unknown", "provider", "Unicast to no port of this host: outside if the network has one, else drop."
 )
+INGRESS_TRACK = Table(
+    100, "ingress-track", "security_group", "IP to a filtered port goes through its connection table."
+)
+INGRESS_STATE = Table(101, "ingress-state", "security_group", "To a filtered port: which rules judge it.")
+INGRESS_VERDICT = Table(
+    102, "ingress-verdict", "security_group", "To a filtered port: on if a rule allowed it, else drop."
+)
+RULES_TRACKED = Table(
+    110, "rules-tracked", "security_group", "Rules of stateful groups: the connection's first frame against them."
+)
+RULES_UNTRACKED = Table(111, "rules-untracked", "security_group", "Rules of stateless groups: each frame against them.")
 DELIVER = Table(190, "deliver", "delivery", "DESTINATION to OpenFlow port, with the tag that the uplink needs.")
 OUTSIDE = Table(230, "outside", "provider", "MAC addresses learned from uplinks, by network.", dynamic=True)
 SCRATCH = Table(
     253, "scratch", "core", "A flow changed here makes the revalidators run; no frame comes by.", dynamic=True
 )
 
-TABLES = (CLASSIFY, ORIGIN, FORWARD, FLOOD, UNKNOWN, DELIVER, OUTSIDE, SCRATCH)
+TABLES = (
+    CLASSIFY,
+    ORIGIN,
+    SENDER,
+    EGRESS_TRACK,
+    EGRESS_STATE,
+    EGRESS_VERDICT,
+    FORWARD,
+    NEIGHBORS,
+    FLOOD,
+    UNKNOWN,
+    INGRESS_TRACK,
+    INGRESS_STATE,
+    INGRESS_VERDICT,
+    RULES_TRACKED,
+    RULES_UNTRACKED,
+    DELIVER,
+    OUTSIDE,
+    SCRATCH,
+)
 
-SOURCE_KNOWN = FORWARD
+SOURCE_KNOWN = EGRESS_TRACK
 """First table after classification and origin. A stage that is built in between takes its place here."""
-DESTINATION_KNOWN = DELIVER
-"""First table once DESTINATION is set."""
+DESTINATION_KNOWN = INGRESS_TRACK
+"""First table once DESTINATION is a port."""
 
 PATHS = (
     (CLASSIFY, ORIGIN),
-    (CLASSIFY, SOURCE_KNOWN),
+    (CLASSIFY, SENDER),
     (ORIGIN, OUTSIDE),
     (ORIGIN, SOURCE_KNOWN),
-    (FORWARD, FLOOD),
+    (SENDER, SOURCE_KNOWN),
+    (EGRESS_TRACK, EGRESS_STATE),
+    (EGRESS_TRACK, FORWARD),
+    (EGRESS_STATE, RULES_TRACKED),
+    (EGRESS_STATE, RULES_UNTRACKED),
+    (EGRESS_STATE, EGRESS_VERDICT),
+    (EGRESS_STATE, FORWARD),
+    (EGRESS_VERDICT, FORWARD),
+    (FORWARD, NEIGHBORS),
     (FORWARD, UNKNOWN),
     (FORWARD, DESTINATION_KNOWN),
+    (NEIGHBORS, FLOOD),
+    (NEIGHBORS, DESTINATION_KNOWN),
     (FLOOD, DESTINATION_KNOWN),
+    (FLOOD, DELIVER),
     (UNKNOWN, OUTSIDE),
-    (UNKNOWN, DESTINATION_KNOWN),
+    (UNKNOWN, DELIVER),
+    (INGRESS_TRACK, INGRESS_STATE),
+    (INGRESS_TRACK, DELIVER),
+    (INGRESS_STATE, RULES_TRACKED),
+    (INGRESS_STATE, RULES_UNTRACKED),
+    (INGRESS_STATE, INGRESS_VERDICT),
+    (INGRESS_STATE, DELIVER),
+    (INGRESS_VERDICT, DELIVER),
 )
-"""Every goto, resubmit and learn that a flow may do; there is no other."""
+"""Every goto, resubmit, ct and learn that a flow may do; there is no other."""
 
 NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
 SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
 DESTINATION = RegisterSlice("DESTINATION", 2, 0, 32)
 
 PROBE = RegisterSlice("PROBE", 4, 0, 32)
+GROUP = RegisterSlice("GROUP", 5, 0, 14)
+TO_GUEST = RegisterSlice("TO_GUEST", 5, 14, 1)
+ALLOWED = RegisterSlice("ALLOWED", 5, 15, 1)
+ZONE = RegisterSlice("ZONE", 5, 16, 16)
 
 REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",
     SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
     DESTINATION: "index of the port to deliver to, or TO_OUTSIDE or TO_UNKNOWN; 0: not known yet",
     PROBE: "0, and in a probe PROBE_BIT and a number; no frame that comes in through a port has it set",
+    GROUP: "index of the security group whose rules are asked",
+    TO_GUEST: "1: its ingress rules are asked, 0: its egress rules",
+    ALLOWED: "1: a rule has said yes; 0 again when the frame goes on",
+    ZONE: "connection table of the filtered port that is asked for; 0 again when the frame goes on",
 }
 REGISTER_SLICES = tuple(REGISTERS)
 
@@ -145,6 +214,10 @@ class CookieKind(enum.IntEnum):
     """Learned for a network: the limit of learn() counts by cookie."""
     PROBE = 5
     """Of a port, while a probe comes in through its device; gone when the probe is over."""
+    SECURITY_GROUP = 6
+    """The rules of a group; the index is the group's."""
+    MEMBER = 7
+    """Addresses that rules name; the index is that of their network, 0 for those of address groups."""
     GUEST = 0xFE
 
 
@@ -152,7 +225,7 @@ COOKIE_LAYOUT = (
     (63, 48, "owner", f"{COOKIE_MAGIC:#06x}, ofctl's mark"),
     (47, 40, "version", f"layout version of the pipeline, now {LAYOUT_VERSION}"),
     (39, 32, "kind", ", ".join(f"{kind.name} {kind.value:#x}" for kind in CookieKind)),
-    (31, 0, "index", "0 for the host; network index; port index; a guest app's own choice"),
+    (31, 0, "index", "0 for the host; network, port or group index; a guest app's own choice"),
 )
 
 
@@ -183,6 +256,16 @@ def port_cookie(index: PortIndex) -> Cookie:
 def probe_cookie(index: PortIndex) -> Cookie:
     """Return the cookie of the flow that marks the probes which come in through a port's device."""
     return cookie(CookieKind.PROBE, index)
+
+
+def security_group_cookie(index: SecurityGroupIndex) -> Cookie:
+    """Return the cookie of the rules of a security group, and of no other flow."""
+    return cookie(CookieKind.SECURITY_GROUP, index)
+
+
+def member_cookie(index: NetworkIndex) -> Cookie:
+    """Return the cookie of the addresses that rules name in a network, or with 0 in any."""
+    return cookie(CookieKind.MEMBER, index)
 
 
 def learned_cookie(index: NetworkIndex) -> Cookie:

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ofctl.model.ids import MacAddress, NetworkIndex, OfPort, PhysicalNetwork, PortId, PortIndex
-from ofctl.model.network import Network, NumberedNetwork
+from ofctl.model.network import IpAddress, Network, NumberedNetwork
+from ofctl.model.security import (
+    AddressGroupId,
+    AddressPair,
+    NumberedAddressGroup,
+    NumberedSecurityGroup,
+    SecurityGroupId,
+)
 from ofctl.pipeline.annotations import annotations_of
 from ofctl.pipeline.flow import MAX_BUCKETS
 from ofctl.pipeline.tables import MAX_NETWORK_INDEX, MAX_PORT_INDEX, MAX_SHARDS
@@ -33,6 +40,15 @@ class WorldPort:
     ofport: OfPort
     annotations: tuple[tuple[str, str], ...] = ()
     """What apps add to a port, by APP/NAME."""
+    addresses: tuple[IpAddress, ...] = ()
+    """The guest's fixed addresses."""
+    address_pairs: tuple[AddressPair, ...] = ()
+    """What it may use besides them."""
+    port_security: bool | None = None
+    """Whether its senders are checked; None: as its network says."""
+    security_groups: tuple[SecurityGroupId, ...] = ()
+    zone: int = 0
+    """Its connection table, 1 to 65,535; 0 if it has none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.index <= MAX_PORT_INDEX:
@@ -88,6 +104,8 @@ class World:
     shards_by_network: Mapping[NetworkIndex, Shards] = field(default_factory=dict, compare=False)
     """Ports by network and shard, each tuple in order of index. Replaced, never changed: compare with `is`."""
     claims: Mapping[Claim, str] = field(default_factory=dict, compare=False)
+    security_groups: Mapping[SecurityGroupId, NumberedSecurityGroup] = field(default_factory=dict)
+    address_groups: Mapping[AddressGroupId, NumberedAddressGroup] = field(default_factory=dict)
 
     def with_network(self, network: NumberedNetwork) -> World:
         """Return this world with the network added or replaced.
