@@ -10,18 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType
 
-from ofctl.pipeline.fields import (
-    ARP_SHA,
-    ETH_DST,
-    ETH_SRC,
-    IPV4_DST,
-    IPV4_SRC,
-    IPV6_DST,
-    IPV6_SRC,
-    ND_TARGET,
-    Field,
-    RegisterSlice,
-)
+from ofctl.pipeline.fields import Field, RegisterSlice
+from ofctl.pipeline.match import Match, Term, format_value
+
+__all__ = [
+    "MAX_BUCKETS", "OFPP_CONTROLLER", "OFPP_IN_PORT", "Action", "Bucket", "Conjunction", "Conntrack", "Cookie", "Flow",
+    "FlowSet", "Group", "GroupId", "GroupType", "Learn", "LearnLoad", "LearnMatch", "Match", "Move", "Output",
+    "OutputRegister", "PopVlan", "PushVlan", "Resubmit", "SetField", "Table", "Term", "ToController", "ToGroup",
+]  # fmt: skip
 
 Cookie = NewType("Cookie", int)
 GroupId = NewType("GroupId", int)
@@ -44,62 +40,6 @@ class Table:
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Term:
-    """One field or register slice that must have a value; `mask` None means all of it."""
-
-    field: Field | RegisterSlice
-    value: int
-    mask: int | None = None
-
-    def __post_init__(self) -> None:
-        full = (1 << self.field.bits) - 1
-        if not 0 <= self.value <= full or (self.mask is not None and not 0 < self.mask <= full):
-            raise ValueError(f"{self.field.name}={self.value:#x}/{self.mask} does not fit in {self.field.bits} bits")
-        if self.mask is not None and self.value & ~self.mask:
-            raise ValueError(f"{self.field.name}: value {self.value:#x} has bits outside of its mask {self.mask:#x}")
-
-    def __str__(self) -> str:
-        if isinstance(self.field, RegisterSlice):
-            mask = self.field.mask if self.mask is None else self.mask << self.field.start
-            return f"reg{self.field.register}={self.value << self.field.start:#x}/{mask:#x}"
-        text = _format(self.field, self.value)
-        return (
-            f"{self.field.name}={text}"
-            if self.mask is None
-            else f"{self.field.name}={text}/{_format(self.field, self.mask)}"
-        )
-
-
-def _format(field: Field, value: int) -> str:
-    if field in (ETH_DST, ETH_SRC, ARP_SHA):
-        return ":".join(f"{octet:02x}" for octet in value.to_bytes(6, "big"))
-    if field in (IPV4_SRC, IPV4_DST):
-        return ".".join(str(octet) for octet in value.to_bytes(4, "big"))
-    if field in (IPV6_SRC, IPV6_DST, ND_TARGET):
-        return ":".join(f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
-    return str(value) if field.name == "in_port" else f"{value:#x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A conjunction of terms, sorted and without repetition. `Match.of(...)` is the constructor to use."""
-
-    terms: tuple[Term, ...] = ()
-
-    @classmethod
-    def of(cls, *terms: Term) -> Match:
-        """Return the match on all of `terms`; raises ValueError if two speak of the same field."""
-        ordered = tuple(sorted(terms, key=lambda term: term.field.name))
-        names = [term.field.name for term in ordered]
-        if len(set(names)) != len(names):
-            raise ValueError(f"a field is matched twice: {names}")
-        return cls(ordered)
-
-    def __str__(self) -> str:
-        return ",".join(str(term) for term in self.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +92,13 @@ class SetField:
     def __post_init__(self) -> None:
         if not 0 <= self.value < 1 << self.field.bits:
             raise ValueError(f"{self.field.name} := {self.value:#x} does not fit in {self.field.bits} bits")
+        if not self.field.writable:
+            raise ValueError(f"{self.field.name} can be matched and not set")
 
     def __str__(self) -> str:
         if isinstance(self.field, RegisterSlice):
             return f"set_field:{self.value << self.field.start:#x}/{self.field.mask:#x}->reg{self.field.register}"
-        return f"set_field:{_format(self.field, self.value)}->{self.field.name}"
+        return f"set_field:{format_value(self.field, self.value)}->{self.field.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +177,84 @@ class Learn:
         return f"learn({','.join(parts)})"
 
 
-Action = Output | OutputRegister | ToController | ToGroup | SetField | PushVlan | PopVlan | Resubmit | Learn
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy a field or register slice into another of the same width (OpenFlow 1.5.1, 7.2.6.9; NXAST_REG_MOVE)."""
+
+    source: Field | RegisterSlice
+    target: Field | RegisterSlice
+
+    def __post_init__(self) -> None:
+        if self.source.bits != self.target.bits:
+            raise ValueError(
+                f"{self.source.name} has {self.source.bits} bits and {self.target.name} {self.target.bits}: "
+                "only the same width can be moved; take a register slice that fits"
+            )
+        if not self.target.writable:
+            raise ValueError(f"{self.target.name} can be matched and not set")
+
+    def __str__(self) -> str:
+        return f"move:{_nxm(self.source)}->{_nxm(self.target)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """Look the packet's connection up in a zone (NXAST_CT, ovs-actions(7)); only for flows that match IPv4 or IPv6.
+
+    `zone` is its number, or a register slice of 16 bits that has it. `commit` keeps a new connection, and `mark` sets
+    (value, mask) bits of its ct_mark; `force` makes the packet's direction the original one. With `table` a copy goes
+    on there with its connection's state, the actions behind this one see the packet untracked.
+    """
+
+    zone: int | RegisterSlice
+    commit: bool = False
+    table: Table | None = None
+    mark: tuple[int, int] | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        bits = self.zone.bits if isinstance(self.zone, RegisterSlice) else 16
+        if bits != 16 or (isinstance(self.zone, int) and not 0 <= self.zone <= 0xFFFF):
+            raise ValueError(f"ct zone {self.zone} is neither 0 to 65535 nor a register slice of 16 bits")
+        if not self.commit and (self.force or self.mark is not None):
+            raise ValueError("ct with force or a mark must commit")
+        if self.mark is not None:
+            value, mask = self.mark
+            if not 0 < mask <= 0xFFFFFFFF or value & ~mask:
+                raise ValueError(f"ct mark {value:#x}/{mask:#x} does not fit in 32 bits, or in its mask")
+
+    def __str__(self) -> str:
+        parts = ["commit"] * self.commit + ["force"] * self.force
+        parts += [f"table={self.table}"] if self.table is not None else []
+        parts.append(f"zone={_nxm(self.zone) if isinstance(self.zone, RegisterSlice) else self.zone}")
+        if self.mark is not None:
+            parts.append(f"exec(set_field:{self.mark[0]:#x}/{self.mark[1]:#x}->ct_mark)")
+        return f"ct({','.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Conjunction:
+    """The flow is one of those that meet clause `clause` (from 1) of `clauses` (2 to 64) of conjunction `conj_id`.
+
+    A flow that matches CONJ_ID takes the packets that meet all clauses, if all flows have one priority (ovs-fields(7)).
+    """
+
+    conj_id: int
+    clause: int
+    clauses: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.conj_id <= 0xFFFFFFFF and 1 <= self.clause <= self.clauses and 2 <= self.clauses <= 64):
+            raise ValueError(f"{self}: a conjunction has 2 to 64 clauses, counted from 1, and an id of 32 bits")
+
+    def __str__(self) -> str:
+        return f"conjunction({self.conj_id},{self.clause}/{self.clauses})"
+
+
+Action = (
+    Output | OutputRegister | ToController | ToGroup | SetField | Move | PushVlan | PopVlan | Resubmit | Learn
+    | Conntrack | Conjunction
+)  # fmt: skip
 
 
 def _nxm(field: Field | RegisterSlice) -> str:
@@ -260,6 +279,21 @@ class Flow:
             raise ValueError(f"priority {self.priority} is outside of 0 to 65535")
         if self.goto is not None and self.goto.number <= self.table.number:
             raise ValueError(f"goto from table {self.table} back to {self.goto}")
+        for action in self.actions:
+            if type(action) is Conntrack:
+                if action.table is not None and action.table.number <= self.table.number:
+                    raise ValueError(f"ct from table {self.table} back to {action.table}")
+            elif type(action) is Conjunction:
+                self._check_conjunctions()
+                break
+
+    def _check_conjunctions(self) -> None:
+        """OVS refuses other actions beside them, and keeps them in the order in which they came."""
+        if self.goto is not None or any(type(action) is not Conjunction for action in self.actions):
+            raise ValueError(f"table {self.table}: conjunctions go with no other action and no goto")
+        named = [(action.conj_id, action.clause) for action in self.actions if isinstance(action, Conjunction)]
+        if named != sorted(set(named)):
+            raise ValueError(f"table {self.table}: conjunctions are not in order of id and clause, or repeat one")
 
     @property
     def identity(self) -> tuple[int, int, Match]:
