@@ -62,6 +62,7 @@ class IntentView(View):
         """In the order in which they came."""
         self.fences: dict[str, Any] = {}
         """Of ports that are gone, in the order in which they went."""
+        self._newest_fence_ms = 0
         self._refilled = False
         self._touched_networks: set[str] = set()
 
@@ -79,7 +80,11 @@ class IntentView(View):
             case "Request":
                 _index(self.requests, column(row, "request_id"), event, row)
             case "Fence":
+                if event != "delete":
+                    # One that was raised is the youngest again.
+                    self.fences.pop(column(row, "port_id"), None)
                 _index(self.fences, column(row, "port_id"), event, row)
+                self._newest_fence_ms = max(self._newest_fence_ms, int(column(row, "at_ms")))
 
     def refill(self) -> None:
         for index in (self.networks, self.bindings, self.requests, self.fences):
@@ -146,17 +151,25 @@ class IntentView(View):
         ]
 
     def put_fences(self, generations: Mapping[PortId, int], *, at_ms: int) -> list[Json]:
-        """Return the operations that remember the generations of ports that are gone, and drop the oldest."""
+        """Return the operations that remember the generations of ports that are gone, and drop the oldest.
+
+        No two get the same `at_ms`: it is the order in which they went, and so they go after a restart too, when the
+        rows come in no order.
+        """
         operations: list[Json] = []
         arriving = 0
         for port_id, generation in generations.items():
             present = self.fences.get(port_id)
+            if present is not None and column(present, "generation") >= generation:
+                continue
+            self._newest_fence_ms = max(at_ms, self._newest_fence_ms + 1)
+            columns = {"generation": generation, "at_ms": self._newest_fence_ms}
             if present is None:
                 arriving += 1
-                columns = {"port_id": port_id, "host_id": self.host_id, "generation": generation, "at_ms": at_ms}
+                columns |= {"port_id": port_id, "host_id": self.host_id}
                 operations.append(insert("Fence", columns, name=row_name("fence", port_id)))
-            elif column(present, "generation") < generation:
-                operations.append(update("Fence", identity(present), {"generation": generation, "at_ms": at_ms}))
+            else:
+                operations.append(update("Fence", identity(present), columns))
         return operations + _drop_oldest("Fence", self.fences, arriving=arriving, limit=self.request_limit)
 
     def drop_fence(self, port_id: PortId) -> list[Json]:
