@@ -20,7 +20,7 @@ from ofctl.openflow.switch import Fragments, Switch
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.flow import Cookie
-from ofctl.pipeline.tables import is_guest, is_guest_group
+from ofctl.pipeline.tables import is_guest_group
 from ofctl.pipeline.world import World
 
 logger = logging.getLogger(__name__)
@@ -73,14 +73,12 @@ class Mending:
             self._config_timer.cancel()
 
     def foreign_changed(self, change: ForeignChange) -> None:
-        """Take what the switch tells. A guest app's flows and groups are its own business."""
+        """Take what the switch tells. A fenced guest's groups are its own business; of its flows nothing is told."""
         match change:
-            case ForeignFlow(_, _, cookie):
-                ours = not is_guest(cookie)
             case ForeignGroup(group_id):
                 ours = not is_guest_group(group_id)
             case _:
-                ours = isinstance(change, ManyChanges)
+                ours = isinstance(change, ForeignFlow | ManyChanges)
         if ours:
             self.distrust()
 

@@ -159,8 +159,11 @@ class Chain:
         """Third parties' apps, in the order in which a frame meets them at an anchor."""
         self._detours: dict[Table, Table] = {}
         self._onward: dict[Table, Table] = {}
+        doors = {behind: door for app in self.core for behind, door in app.doors.items()}
+        self._behind = {door: behind for behind, door in doors.items()}
+        self._detours.update(doors)
         for anchor in ANCHORS.values():
-            ahead = anchor.behind
+            ahead = doors.get(anchor.behind, anchor.behind)
             for app in reversed(self.guests):
                 tables = [table for table in app.tables if anchor.first <= table.number <= anchor.last]
                 self._onward.update(dict.fromkeys(tables, ahead))
@@ -194,13 +197,14 @@ class Chain:
     def _detoured(self, flow: Flow) -> Flow:
         if not self._detours:
             return flow
-        goto = self._detours.get(flow.goto, flow.goto) if flow.goto is not None else None
-        return replace(flow, actions=self._detoured_actions(flow.actions), goto=goto)
+        behind = self._behind.get(flow.table)  # What leads from a door to there has been through it.
+        goto = self._detours.get(flow.goto, flow.goto) if flow.goto not in (None, behind) else flow.goto
+        return replace(flow, actions=self._detoured_actions(flow.actions, behind), goto=goto)
 
-    def _detoured_actions(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    def _detoured_actions(self, actions: tuple[Action, ...], behind: Table | None = None) -> tuple[Action, ...]:
         return tuple(
             Resubmit(self._detours[action.table])
-            if isinstance(action, Resubmit) and action.table in self._detours
+            if isinstance(action, Resubmit) and action.table in self._detours and action.table is not behind
             else action
             for action in actions
         )

@@ -27,14 +27,15 @@ from ofctl.pipeline.changes import (
     RemoveBucket,
 )
 from ofctl.pipeline.flow import Cookie, Flow, FlowSet, Group, GroupId, Learn
-from ofctl.pipeline.tables import TABLES, is_guest, is_guest_group, is_learned, is_ours
+from ofctl.pipeline.tables import GUEST_TABLES, TABLES, is_guest_group, is_learned, is_ours
 
 V = TypeVar("V")
 
 FEW_BUCKETS = 8
 """So many buckets are always changed one by one; more, if they are under an eighth of the group."""
 
-DYNAMIC_TABLES = frozenset(table.number for table in TABLES if table.dynamic)
+DYNAMIC_TABLES = frozenset((*(table.number for table in TABLES if table.dynamic), *GUEST_TABLES))
+"""Those in which others than ofctl write flows: the switch, and fenced guests."""
 
 
 def diff(actual: FlowSet, desired: FlowSet) -> tuple[Change, ...]:
@@ -202,8 +203,8 @@ def diff_images(
     """Return the difference between a complete dump of the switch and what must be there.
 
     Contents are opaque: all that counts is whether they compare equal, so that no dumped flow needs parsing. What is
-    not desired is deleted, except guest apps' flows and groups. In `ignored_tables`, the dynamic ones, only what was
-    learned for networks that are gone is deleted. `desired_flows` and `desired_groups` must be complete: nothing is
+    not desired is deleted, except fenced guests' groups. In `ignored_tables`, the dynamic ones, only what was learned
+    for networks that are gone is deleted. `desired_flows` and `desired_groups` must be complete: nothing is
     swept on a part of the intents.
     """
     ignored = frozenset(ignored_tables)
@@ -219,7 +220,7 @@ def diff_images(
     deleted: list[DeleteFlow] = []
     forgotten: set[tuple[int, Cookie]] = set()
     for key, observed in actual_flows.items():
-        if key in desired_flows or is_guest(observed.cookie):
+        if key in desired_flows:
             continue
         if key.table_number in ignored:
             learned = (key.table_number, observed.cookie)

@@ -15,8 +15,10 @@ from ofctl.pipeline.probe import EXPERIMENTAL
 from ofctl.pipeline.tables import (
     CLASSIFY,
     COOKIE_LAYOUT,
+    FENCE_PATHS,
     FROM_OUTSIDE,
     GROUP_LAYOUT,
+    GUEST_TABLES,
     LAYOUT_VERSION,
     MAX_SHARDS,
     PATHS,
@@ -90,8 +92,11 @@ def render(example: str) -> str:
                     for t in TABLES
                 ),
             ),
-            "The switch itself writes the flows of a dynamic table; they are in no comparison, digest or audit.\n",
-            "Every way that a frame, or what is learned from it, may take (dashed: a look-up that comes back):\n",
+            "The switch itself writes the flows of a dynamic table; they are in no comparison, digest or audit. Nor "
+            f"are tables {GUEST_TABLES[0]} to {GUEST_TABLES[-1]}, which are fenced guests' own (docs/plugins.md). The "
+            "tables of the fence have flows only where guests are fenced.\n",
+            "Every way that a frame, or what is learned from it, may take (dashed: a look-up that comes back; thick: "
+            "where guests are fenced; what led to the tables behind the fence leads through it then):\n",
             _diagram(),
             "## Registers\n",
             _table(
@@ -123,6 +128,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _diagram() -> str:
     arrows = [f"    {start} {'-.->' if end.dynamic else '-->'} {end}" for start, end in PATHS]
+    arrows += [f"    {start} ==> {end}" for start, end in FENCE_PATHS]
     return "\n".join(["```mermaid", "flowchart LR", *arrows, "```\n"])
 
 

@@ -3,7 +3,8 @@
 # ruff: noqa: ARG002  (the empty answers look at nothing)
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from ofctl.model.ids import NetworkIndex
@@ -27,6 +28,8 @@ class FeatureApp(App):
 
     tables: tuple[Table, ...] = ()
     """Those it owns: the core's apps name them, a third party's are those of its `place`."""
+    doors: Mapping[Table, Table] = MappingProxyType({})
+    """By table of somebody else, the own table that frames meet before that one. The core's apps alone have any."""
     anchored: ClassVar[Sequence[AnchoredTable]] = ()
     registers: ClassVar[Sequence[RegisterBits]] = ()
     counters: ClassVar[Sequence[Counter]] = ()

@@ -34,8 +34,8 @@ STAGES = (
     Stage(0, 9, "classification", "which network and which port a frame comes from"),
     Stage(10, 19, "origin", "is the sender who it says it is: from outside, from a port"),
     Stage(20, 29, "anchor-from-port", "third-party apps, before connection tracking"),
-    Stage(30, 49, "egress-security", "connection tracking and security groups, away from the port"),
-    Stage(50, 99, "forwarding", "where to: one port, the ports of the network, outside"),
+    Stage(30, 48, "egress-security", "connection tracking and security groups, away from the port"),
+    Stage(49, 99, "forwarding", "where to: one port, the ports of the network, outside"),
     Stage(
         100,
         119,
@@ -44,7 +44,7 @@ STAGES = (
     ),
     Stage(120, 129, "anchor-to-port", "third-party apps, when the destination is known"),
     Stage(190, 199, "delivery", "the only place that sends a frame out"),
-    Stage(200, 229, "guests", "tables of classic Ryu and os-ken apps (not built yet)"),
+    Stage(200, 229, "guests", "fenced guests (classic Ryu and os-ken apps): the fence, and their own tables"),
     Stage(230, 249, "learned", "dynamic tables: the switch writes the flows itself"),
     Stage(250, 253, "service", "not on the path of any frame"),
 )
@@ -59,6 +59,7 @@ EGRESS_STATE = Table(31, "egress-state", "security_group", "From a filtered port
 EGRESS_VERDICT = Table(
     32, "egress-verdict", "security_group", "From a filtered port: on if a rule allowed it, else drop."
 )
+FENCE_CHOICE = Table(49, "fence-choice", "fencing", "Where to, if a fenced guest has said so; else on.")
 FORWARD = Table(50, "forward", "forwarding", "Known unicast to its port; reserved multicast is dropped.")
 NEIGHBORS = Table(55, "neighbors", "arp_nd", "ARP and ND questions about known addresses are answered here.")
 FLOOD = Table(60, "flood", "flooding", "Broadcast and multicast to all ports of the network and to its uplink.")
@@ -77,6 +78,11 @@ RULES_TRACKED = Table(
 )
 RULES_UNTRACKED = Table(111, "rules-untracked", "security_group", "Rules of stateless groups: each frame against them.")
 DELIVER = Table(190, "deliver", "delivery", "DESTINATION to OpenFlow port, with the tag that the uplink needs.")
+FENCE_FROM_PORT = Table(200, "fence-from-port", "fencing", "Fenced guests that see what ports send, in turn; then on.")
+FENCE_TO_PORT = Table(201, "fence-to-port", "fencing", "Fenced guests that see what ports get, in turn; then on.")
+FENCE_OUTPUT = Table(202, "fence-output", "fencing", "The port number that a fenced guest sends to, to DESTINATION.")
+FENCE_ONWARD = Table(203, "fence-onward", "fencing", "Where a frame that a fenced guest sends enters the pipeline.")
+FENCE_LABELS = Table(204, "fence-labels", "fencing", "Whose the guests' tables are; no frame comes by.", dynamic=True)
 OUTSIDE = Table(230, "outside", "provider", "MAC addresses learned from uplinks, by network.", dynamic=True)
 SCRATCH = Table(
     253, "scratch", "core", "A flow changed here makes the revalidators run; no frame comes by.", dynamic=True
@@ -89,6 +95,7 @@ TABLES = (
     EGRESS_TRACK,
     EGRESS_STATE,
     EGRESS_VERDICT,
+    FENCE_CHOICE,
     FORWARD,
     NEIGHBORS,
     FLOOD,
@@ -99,9 +106,16 @@ TABLES = (
     RULES_TRACKED,
     RULES_UNTRACKED,
     DELIVER,
+    FENCE_FROM_PORT,
+    FENCE_TO_PORT,
+    FENCE_OUTPUT,
+    FENCE_ONWARD,
+    FENCE_LABELS,
     OUTSIDE,
     SCRATCH,
 )
+GUEST_TABLES = range(205, 230)
+"""The fenced guests' own: what is in there is theirs alone, so it is in no comparison, digest or audit."""
 
 SOURCE_KNOWN = EGRESS_TRACK
 """First table after classification and origin. A stage that is built in between takes its place here."""
@@ -138,7 +152,24 @@ PATHS = (
     (INGRESS_STATE, DELIVER),
     (INGRESS_VERDICT, DELIVER),
 )
-"""Every goto, resubmit, ct and learn that a flow may do; there is no other."""
+"""Every goto, resubmit, ct and learn that a flow may do; there is no other, but in the fence."""
+
+FENCE_PATHS = (
+    (FENCE_CHOICE, FORWARD),
+    (FENCE_CHOICE, FLOOD),
+    (FENCE_CHOICE, DESTINATION_KNOWN),
+    (FENCE_OUTPUT, FENCE_ONWARD),
+    (FENCE_FROM_PORT, SOURCE_KNOWN),
+    (FENCE_TO_PORT, DELIVER),
+    (FENCE_OUTPUT, FENCE_FROM_PORT),
+    (FENCE_OUTPUT, FENCE_TO_PORT),
+    (FENCE_ONWARD, FENCE_FROM_PORT),
+    (FENCE_ONWARD, FLOOD),
+    (FENCE_ONWARD, DESTINATION_KNOWN),
+)
+"""The ways in the fence and out of it, where guests are fenced: what led to SOURCE_KNOWN, FORWARD and DELIVER leads to
+the tables of the fence instead. No frame goes round: FENCE only grows within an anchor, and what a guest has sent to a
+port or to all (CHOSEN) meets the guests of the first anchor no more."""
 
 NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
 SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
@@ -150,6 +181,9 @@ TO_GUEST = RegisterSlice("TO_GUEST", 5, 14, 1)
 ALLOWED = RegisterSlice("ALLOWED", 5, 15, 1)
 ZONE = RegisterSlice("ZONE", 5, 16, 16)
 
+FENCE = RegisterSlice("FENCE", 11, 0, 8)
+CHOSEN = RegisterSlice("CHOSEN", 11, 8, 2)
+
 REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",
     SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
@@ -159,6 +193,8 @@ REGISTERS = {
     TO_GUEST: "1: its ingress rules are asked, 0: its egress rules",
     ALLOWED: "1: a rule has said yes; 0 again when the frame goes on",
     ZONE: "connection table of the filtered port that is asked for; 0 again when the frame goes on",
+    FENCE: "the fenced guest that had the frame last, with TO_PORT_FENCE if it stands there; or TAKEN; 0: none",
+    CHOSEN: "where a fenced guest sends the frame: CHOSEN_PORT, CHOSEN_FLOOD; 0: it does not",
 }
 REGISTER_SLICES = tuple(REGISTERS)
 
@@ -177,6 +213,13 @@ IS_PROBE = Term(PROBE, PROBE_BIT, PROBE_BIT)
 ask for NO_PROBE, and its table have another for IS_PROBE."""
 PROBE_CONTROLLER = 0x0FC1
 """The controller id of ofctl's connection: what is sent to another, 0 above all, is not for it."""
+
+TO_PORT_FENCE = 0x80
+TAKEN = 0xFF
+"""A guest has had the frame and said what becomes of it: nothing more does."""
+CHOSEN_PORT, CHOSEN_FLOOD = 1, 2
+FENCE_CONTROLLER = 0xFC00
+"""Plus a guest's number: its controller id."""
 
 MAX_PORT_INDEX = PortIndex(OUTSIDE_BIT - 1)
 MAX_NETWORK_INDEX = NetworkIndex((1 << NETWORK.bits) - 1)
@@ -218,14 +261,13 @@ class CookieKind(enum.IntEnum):
     """The rules of a group; the index is the group's."""
     MEMBER = 7
     """Addresses that rules name; the index is that of their network, 0 for those of address groups."""
-    GUEST = 0xFE
 
 
 COOKIE_LAYOUT = (
     (63, 48, "owner", f"{COOKIE_MAGIC:#06x}, ofctl's mark"),
     (47, 40, "version", f"layout version of the pipeline, now {LAYOUT_VERSION}"),
     (39, 32, "kind", ", ".join(f"{kind.name} {kind.value:#x}" for kind in CookieKind)),
-    (31, 0, "index", "0 for the host; network, port or group index; a guest app's own choice"),
+    (31, 0, "index", "0 for the host; network, port or group index"),
 )
 
 
@@ -274,13 +316,8 @@ def learned_cookie(index: NetworkIndex) -> Cookie:
 
 
 def is_ours(value: int) -> bool:
-    """Tell whether a cookie is ofctl's own, of any layout version; a guest app's is not."""
-    return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC and not is_guest(value)
-
-
-def is_guest(value: int) -> bool:
-    """Tell whether a cookie is in the range of guest apps, whose flows ofctl leaves alone."""
-    return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC and value >> COOKIE_KIND_SHIFT & 0xFF == CookieKind.GUEST
+    """Tell whether a cookie is ofctl's own, of any layout version. No fenced guest may use such a one."""
+    return value >> COOKIE_MAGIC_SHIFT == COOKIE_MAGIC
 
 
 def cookie_owner(value: int) -> tuple[CookieKind | None, int]:
@@ -307,8 +344,8 @@ class GroupKind(enum.IntEnum):
 
 GROUP_LAYOUT = (
     (31, 24, "kind", ", ".join(f"{kind.name} {kind.value:#x}" for kind in GroupKind)),
-    (23, 8, "network", "network index (flood)"),
-    (7, 0, "shard", f"slot of the port divided by {MAX_BUCKETS} (flood)"),
+    (23, 8, "network", "network index (flood); a fenced guest's number and its own id (guest)"),
+    (7, 0, "shard", f"slot of the port divided by {MAX_BUCKETS} (flood); its own id, too (guest)"),
 )
 MAX_SHARDS = 8
 """4,000 ports of one network on one host. A copy costs a resubmit, and at 4,096 of them the switch gives up and drops
@@ -323,7 +360,7 @@ def flood_group_id(network: NetworkIndex, shard: int) -> GroupId:
 
 
 def is_guest_group(group_id: int) -> bool:
-    """Tell whether a group id is in the range of guest apps."""
+    """Tell whether a group id is in the range of fenced guests (`ofctl.pipeline.fence`)."""
     return group_id >> 24 == GroupKind.GUEST
 
 

@@ -29,7 +29,7 @@ from ofctl.pipeline.changes import (
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import diff
 from ofctl.pipeline.flow import FlowSet
-from ofctl.pipeline.tables import TABLES, CookieKind, cookie
+from ofctl.pipeline.tables import COOKIE_MAGIC, COOKIE_MAGIC_SHIFT, TABLES
 from ofctl.pipeline.world import Uplink, World, WorldPort
 from ofctl.sandbox.ovs import PrivateOvs
 
@@ -136,7 +136,7 @@ class Lab:
 
     def _add_fence(self) -> None:
         outputs = ",".join(f"output:{tap.ofport}" for tap in self.taps.values())
-        flow = f"table=0,cookie={cookie(CookieKind.GUEST):#x},priority=65535,dl_type={FENCE:#x}"
+        flow = f"table=0,cookie={COOKIE_MAGIC << COOKIE_MAGIC_SHIFT:#x},priority=65535,dl_type={FENCE:#x}"
         self.ovs.ovs_ofctl("add-flow", BRIDGE, f"{flow},actions=in_port,{outputs}")
         self.ovs.appctl("revalidator/purge")
 

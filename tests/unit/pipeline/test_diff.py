@@ -23,15 +23,14 @@ from ofctl.pipeline.changes import (
 )
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.diff import FEW_BUCKETS, Observed, Resync, apply, diff, diff_images
-from ofctl.pipeline.flow import Bucket, Cookie, Flow, FlowSet, Group, GroupId, Learn, Match
+from ofctl.pipeline.flow import Bucket, Cookie, Flow, FlowSet, Group, GroupId, Learn, Match, Table
 from ofctl.pipeline.tables import (
     CLASSIFY,
     FORWARD,
+    GUEST_TABLES,
     OUTSIDE,
     SCRATCH,
-    CookieKind,
     GroupKind,
-    cookie,
     learned_cookie,
     port_cookie,
 )
@@ -196,7 +195,7 @@ def named(changes: tuple[Change, ...], actual: FlowSet) -> list[Change]:
 
 
 FOREIGN = Flow(CLASSIFY, 7, Match(), Cookie(0xBAD))
-GUEST = Flow(FORWARD, 8, Match(), cookie(CookieKind.GUEST, 5))
+GUEST = Flow(Table(GUEST_TABLES[0], "x", "y", "z"), 8, Match(), Cookie(5))
 STALE = Flow(FORWARD, 9, Match(), port_cookie(port(9, 1).index))
 LEARNED = Flow(OUTSIDE, 1, Match(), learned_cookie(VLAN.index))
 ORPHAN = Flow(OUTSIDE, 2, Match(), learned_cookie(port(1, 9).network))

@@ -26,7 +26,6 @@ from ofctl.pipeline.tables import (
     cookie,
     flood_group_id,
     host_cookie,
-    is_guest,
     is_guest_group,
     is_learned,
     is_ours,
@@ -63,8 +62,8 @@ def test_a_path_back_or_to_nowhere_is_refused(path: tuple[Table, Table]) -> None
         check_declaration(TABLES, REGISTER_SLICES, (*PATHS, path))
 
 
-@given(st.integers(1, MAX_PORT_INDEX), st.integers(1, MAX_NETWORK_INDEX), st.integers(0, 2**32 - 1))
-def test_cookies_tell_what_they_are_for(port: int, network: int, guest: int) -> None:
+@given(st.integers(1, MAX_PORT_INDEX), st.integers(1, MAX_NETWORK_INDEX))
+def test_cookies_tell_what_they_are_for(port: int, network: int) -> None:
     cookies = [
         host_cookie(),
         network_cookie(NetworkIndex(network)),
@@ -72,11 +71,9 @@ def test_cookies_tell_what_they_are_for(port: int, network: int, guest: int) -> 
         learned_cookie(NetworkIndex(network)),
     ]
     assert len(set(cookies)) == 4
-    assert all(is_ours(value) and not is_guest(value) and value < 2**64 for value in cookies)
+    assert all(is_ours(value) and value < 2**64 for value in cookies)
     assert [is_learned(value) for value in cookies] == [False, False, False, True]
-    theirs = cookie(CookieKind.GUEST, guest)
-    assert is_guest(theirs) and not is_ours(theirs) and not is_learned(theirs)
-    assert not any(is_ours(value) or is_guest(value) for value in (0, port, guest, 2**64 - 1))
+    assert not any(is_ours(value) for value in (0, port, 2**64 - 1))
 
 
 def test_a_cookie_index_over_32_bits_is_refused() -> None:
