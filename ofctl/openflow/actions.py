@@ -11,9 +11,12 @@ from ofctl.openflow import oxm
 from ofctl.pipeline.fields import IN_PORT, VLAN_VID, Field, RegisterSlice
 from ofctl.pipeline.flow import (
     Action,
+    Conjunction,
+    Conntrack,
     Learn,
     LearnLoad,
     LearnMatch,
+    Move,
     Output,
     OutputRegister,
     PopVlan,
@@ -23,6 +26,7 @@ from ofctl.pipeline.flow import (
     Table,
     ToController,
     ToGroup,
+    moved_bits,
 )
 
 NICIRA = 0x00002320
@@ -31,11 +35,17 @@ OFPAT_PUSH_VLAN = 17
 OFPAT_POP_VLAN = 18
 OFPAT_GROUP = 22
 OFPAT_SET_FIELD = 25
+OFPAT_COPY_FIELD = 28
 OFPAT_EXPERIMENTER = 0xFFFF
 NXAST_RESUBMIT_TABLE = 14
 NXAST_OUTPUT_REG = 15
 NXAST_CONTROLLER = 20
+NXAST_CONJUNCTION = 34
+NXAST_CT = 35
 NXAST_LEARN2 = 45
+NX_CT_F_COMMIT = 1 << 0
+NX_CT_F_FORCE = 1 << 1
+NX_CT_RECIRC_NONE = 0xFF
 OFPIT_GOTO_TABLE = 1
 OFPIT_APPLY_ACTIONS = 4
 MAX_ACTIONS = 0xFFFF - 8
@@ -54,6 +64,9 @@ _pack_set_field = struct.Struct("!HH").pack
 _pack_resubmit = struct.Struct("!HHIHHB3x").pack
 _pack_output_reg = struct.Struct("!HHIHHIH6x").pack
 _pack_controller = struct.Struct("!HHIHHHBx").pack
+_pack_copy_field = struct.Struct("!HHHHH2xII").pack
+_pack_conjunction = struct.Struct("!HHIHBBI").pack
+_pack_ct = struct.Struct("!HHIHHIHB5x").pack
 _pack_learn = struct.Struct("!HHIHHHHQHBxHHIHxx").pack
 _pack_apply = struct.Struct("!HH4x").pack
 _pack_goto = struct.Struct("!HHB3x").pack
@@ -81,9 +94,45 @@ def _group(action: ToGroup) -> bytes:
 
 
 def _set_field(action: SetField) -> bytes:
-    content = oxm.set_field_bytes(action.field, action.value)
+    return _set_field_of(oxm.set_field_bytes(action.field, action.value))
+
+
+def _set_field_of(content: bytes) -> bytes:
     padding = -(4 + len(content)) % 8
     return _pack_set_field(OFPAT_SET_FIELD, 4 + len(content) + padding) + content + bytes(padding)
+
+
+def _move(action: Move) -> bytes:
+    """OpenFlow 1.5 has it as an action of its own; OVS takes NXAST_REG_MOVE up to 1.4 only."""
+    source, target = action.source, action.target
+    return _pack_copy_field(
+        OFPAT_COPY_FIELD,
+        24,
+        moved_bits(target),
+        source.start if isinstance(source, RegisterSlice) else 0,
+        target.start if isinstance(target, RegisterSlice) else 0,
+        oxm.copy_header(source),
+        oxm.copy_header(target),
+    ) + bytes(4)
+
+
+def _conntrack(action: Conntrack) -> bytes:
+    nested = b"" if action.mark is None else _set_field_of(oxm.ct_mark_bytes(*action.mark))
+    flags = (NX_CT_F_COMMIT if action.commit else 0) | (NX_CT_F_FORCE if action.force else 0)
+    table = NX_CT_RECIRC_NONE if action.table is None else action.table.number
+    if isinstance(action.zone, int):
+        source, zone = 0, action.zone
+    else:
+        source, zone = oxm.REGISTER_BARE[action.zone.register], action.zone.start << 6 | action.zone.bits - 1
+    fixed = _pack_ct(OFPAT_EXPERIMENTER, 24 + len(nested), NICIRA, NXAST_CT, flags, source, zone, table)
+    return fixed + nested
+
+
+def _conjunction(action: Conjunction) -> bytes:
+    """On the wire clauses are counted from 0."""
+    return _pack_conjunction(
+        OFPAT_EXPERIMENTER, 16, NICIRA, NXAST_CONJUNCTION, action.clause - 1, action.clauses, action.conj_id
+    )
 
 
 def _push_vlan(action: PushVlan) -> bytes:
@@ -153,6 +202,9 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     ToController: _controller,
     ToGroup: _group,
     SetField: _set_field,
+    Move: _move,
+    Conntrack: _conntrack,
+    Conjunction: _conjunction,
     PushVlan: _push_vlan,
     PopVlan: _pop_vlan,
     Resubmit: _resubmit,

@@ -7,7 +7,7 @@ fields, without full masks, and (OpenFlow 1.5) with the registers in pairs as 64
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ofctl.pipeline import fields as f
 from ofctl.pipeline.fields import Field, RegisterSlice
@@ -17,6 +17,8 @@ OPENFLOW_BASIC = 0x8000
 PACKET_REGISTERS = 0x8001
 NXM_0 = 0x0000
 NXM_1 = 0x0001
+ERICSSON = 0x1000
+"""An extension's class without an experimenter's id (OVS's build-aux/extract-ofp-fields)."""
 
 
 def header(oxm_class: int, number: int, length: int, *, masked: bool = False) -> int:
@@ -35,53 +37,86 @@ class WireField:
     nxm: int
     """Header that `learn` uses: NXM where there is one, else OXM."""
     full: int
+    tail: bytes = b""
+    """What follows an exact value: the mask, where OVS gives one always."""
 
 
-_NUMBERS: tuple[tuple[Field, int, int | None], ...] = (
-    (f.IN_PORT, 0, None),
-    (f.ETH_SRC, 4, header(NXM_0, 2, 6)),
-    (f.ETH_DST, 3, header(NXM_0, 1, 6)),
-    (f.ETH_TYPE, 5, header(NXM_0, 3, 2)),
-    (f.VLAN_VID, 6, None),
-    (f.IPV4_SRC, 11, header(NXM_0, 7, 4)),
-    (f.IPV4_DST, 12, header(NXM_0, 8, 4)),
-    (f.IPV6_SRC, 26, header(NXM_1, 19, 16)),
-    (f.IPV6_DST, 27, header(NXM_1, 20, 16)),
-    (f.IP_PROTO, 10, header(NXM_0, 6, 1)),
-    (f.TCP_SRC, 13, header(NXM_0, 9, 2)),
-    (f.TCP_DST, 14, header(NXM_0, 10, 2)),
-    (f.UDP_SRC, 15, header(NXM_0, 11, 2)),
-    (f.UDP_DST, 16, header(NXM_0, 12, 2)),
-    (f.ICMPV6_TYPE, 29, header(NXM_1, 21, 1)),
-    (f.ND_TARGET, 31, header(NXM_1, 23, 16)),
-    (f.ARP_OP, 21, header(NXM_0, 15, 2)),
-    (f.ARP_SPA, 22, header(NXM_0, 16, 4)),
-    (f.ARP_TPA, 23, header(NXM_0, 17, 4)),
-    (f.ARP_SHA, 24, header(NXM_1, 17, 6)),
-    (f.METADATA, 2, None),
+_OXM = OPENFLOW_BASIC
+_ORDER: tuple[tuple[Field, int, int, int | None], ...] = (
+    (f.CONJ_ID, NXM_1, 37, None),
+    (f.IN_PORT, _OXM, 0, None),
+    (f.ETH_SRC, _OXM, 4, header(NXM_0, 2, 6)),
+    (f.ETH_DST, _OXM, 3, header(NXM_0, 1, 6)),
+    (f.ETH_TYPE, _OXM, 5, header(NXM_0, 3, 2)),
+    (f.VLAN_VID, _OXM, 6, None),
+    (f.IPV4_SRC, _OXM, 11, header(NXM_0, 7, 4)),
+    (f.IPV4_DST, _OXM, 12, header(NXM_0, 8, 4)),
+    (f.IPV6_SRC, _OXM, 26, header(NXM_1, 19, 16)),
+    (f.IPV6_DST, _OXM, 27, header(NXM_1, 20, 16)),
+    (f.IP_FRAG, NXM_1, 26, None),
+    (f.NW_TTL, NXM_1, 29, None),
+    (f.IP_PROTO, _OXM, 10, header(NXM_0, 6, 1)),
+    (f.TCP_SRC, _OXM, 13, header(NXM_0, 9, 2)),
+    (f.TCP_DST, _OXM, 14, header(NXM_0, 10, 2)),
+    (f.TCP_FLAGS, _OXM, 42, header(NXM_1, 34, 2)),
+    (f.UDP_SRC, _OXM, 15, header(NXM_0, 11, 2)),
+    (f.UDP_DST, _OXM, 16, header(NXM_0, 12, 2)),
+    (f.SCTP_SRC, _OXM, 17, None),
+    (f.SCTP_DST, _OXM, 18, None),
+    (f.ICMPV4_TYPE, _OXM, 19, header(NXM_0, 13, 1)),
+    (f.ICMPV4_CODE, _OXM, 20, header(NXM_0, 14, 1)),
+    (f.ICMPV6_TYPE, _OXM, 29, header(NXM_1, 21, 1)),
+    (f.ICMPV6_CODE, _OXM, 30, header(NXM_1, 22, 1)),
+    (f.ND_RESERVED, ERICSSON, 1, None),
+    (f.ND_TARGET, _OXM, 31, header(NXM_1, 23, 16)),
+    (f.ND_OPTIONS_TYPE, ERICSSON, 2, None),
+    (f.ND_SLL, _OXM, 32, header(NXM_1, 24, 6)),
+    (f.ND_TLL, _OXM, 33, header(NXM_1, 25, 6)),
+    (f.ARP_OP, _OXM, 21, header(NXM_0, 15, 2)),
+    (f.ARP_SPA, _OXM, 22, header(NXM_0, 16, 4)),
+    (f.ARP_TPA, _OXM, 23, header(NXM_0, 17, 4)),
+    (f.ARP_SHA, _OXM, 24, header(NXM_1, 17, 6)),
+    (f.ARP_THA, _OXM, 25, header(NXM_1, 18, 6)),
 )
-"""In OVS's order; the registers come before METADATA. Numbers: OpenFlow 1.5.1, 7.2.3.7, and ovs-fields(7)."""
+_ORDER_BEHIND_REGISTERS: tuple[tuple[Field, int, int, int | None], ...] = (
+    (f.CT_STATE, NXM_1, 105, None),
+    (f.CT_ZONE, NXM_1, 106, None),
+    (f.CT_MARK, NXM_1, 107, None),
+    (f.CT_NW_SRC, NXM_1, 120, None),
+    (f.CT_IPV6_SRC, NXM_1, 122, None),
+    (f.CT_NW_DST, NXM_1, 121, None),
+    (f.CT_IPV6_DST, NXM_1, 123, None),
+    (f.CT_NW_PROTO, NXM_1, 119, None),
+    (f.CT_TP_SRC, NXM_1, 124, None),
+    (f.CT_TP_DST, NXM_1, 125, None),
+    (f.METADATA, _OXM, 2, None),
+)
+"""In OVS's order. Numbers: OpenFlow 1.5.1, 7.2.3.7, and ovs-fields(7); the last is the NXM that `learn` uses."""
+
+_XREG_RANK = 100
 
 
 def _wire_fields() -> dict[str, WireField]:
     table = {}
-    for place, (field, number, nxm) in enumerate(_NUMBERS):
-        length = (field.bits + 7) // 8
-        bare = header(OPENFLOW_BASIC, number, length)
+    ranked = [*enumerate(_ORDER), *enumerate(_ORDER_BEHIND_REGISTERS, 2 * _XREG_RANK)]
+    for rank, (field, oxm_class, number, nxm) in ranked:
+        length = 4 if field is f.CT_STATE else (field.bits + 7) // 8
+        bare = header(oxm_class, number, length)
         table[field.name] = WireField(
-            rank=200 if field is f.METADATA else place,
+            rank=rank,
             length=length,
             bare=bare.to_bytes(4, "big"),
-            masked=header(OPENFLOW_BASIC, number, length, masked=True).to_bytes(4, "big"),
+            masked=header(oxm_class, number, length, masked=True).to_bytes(4, "big"),
             nxm=bare if nxm is None else nxm,
             full=(1 << field.bits) - 1,
         )
+    state = table[f.CT_STATE.name]
+    table[f.CT_STATE.name] = replace(state, bare=state.masked, tail=state.full.to_bytes(4, "big"), full=-1)
     return table
 
 
 WIRE_FIELDS = _wire_fields()
 
-_XREG_RANK = 100
 _XREG_BARE = tuple(header(PACKET_REGISTERS, n, 8) for n in range(8))
 _XREG_MASKED = tuple(header(PACKET_REGISTERS, n, 8, masked=True) for n in range(8))
 _XREG_FULL = (1 << 64) - 1
@@ -91,7 +126,7 @@ _pack_masked_xreg = struct.Struct("!IQQ").pack
 REGISTER_BARE = tuple(header(NXM_1, n, 4) for n in range(16))
 REGISTER_MASKED = tuple(header(NXM_1, n, 4, masked=True) for n in range(16))
 IN_PORT_NXM = header(NXM_0, 0, 2)
-"""The 16-bit form of in_port, which is what a learned 16-bit register slice is loaded from."""
+"""The 16-bit form of in_port, the only one that actions may read or write."""
 
 
 def match_bytes(match: Match) -> bytes:
@@ -113,7 +148,7 @@ def match_bytes(match: Match) -> bytes:
             continue
         wire = WIRE_FIELDS[field.name]
         if mask is None or mask == wire.full:
-            parts.append((wire.rank, wire.bare + value.to_bytes(wire.length, "big")))
+            parts.append((wire.rank, wire.bare + value.to_bytes(wire.length, "big") + wire.tail))
         else:
             length = wire.length
             parts.append((wire.rank, wire.masked + value.to_bytes(length, "big") + mask.to_bytes(length, "big")))
@@ -126,6 +161,22 @@ def match_bytes(match: Match) -> bytes:
     return b"".join([part for _, part in parts])
 
 
+def copy_header(field: Field | RegisterSlice) -> int:
+    """Return the header that OpenFlow 1.5's copy_field names a field by; a slice's offset is told beside it."""
+    if field.name == f.IN_PORT.name:
+        return IN_PORT_NXM
+    if isinstance(field, RegisterSlice):
+        return REGISTER_BARE[field.register]
+    return int.from_bytes(WIRE_FIELDS[field.name].bare, "big")
+
+
+def ct_mark_bytes(value: int, mask: int) -> bytes:
+    """Return the OXM of the set_field inside of a ct action."""
+    wire = WIRE_FIELDS[f.CT_MARK.name]
+    content = value.to_bytes(4, "big")
+    return wire.bare + content if mask == wire.full else wire.masked + content + mask.to_bytes(4, "big")
+
+
 def set_field_bytes(field: Field | RegisterSlice, value: int) -> bytes:
     """Return the OXM of a set_field action: a slice of a register is a masked write of that register."""
     if isinstance(field, RegisterSlice):
@@ -133,5 +184,7 @@ def set_field_bytes(field: Field | RegisterSlice, value: int) -> bytes:
         if field.bits == 32:
             return (REGISTER_BARE[number] << 32 | shifted).to_bytes(8, "big")
         return (REGISTER_MASKED[number] << 64 | shifted << 32 | field.mask).to_bytes(12, "big")
+    if field.name == f.IN_PORT.name:
+        return (IN_PORT_NXM << 16 | value).to_bytes(6, "big")
     wire = WIRE_FIELDS[field.name]
     return wire.bare + value.to_bytes(wire.length, "big")

@@ -92,8 +92,8 @@ ND_TLL = Field("nd_tll", 48)
 ND_RESERVED = Field("nd_reserved", 32, maskable=False)
 """The word after an advertisement's checksum: its flags (RFC 4861, 4.4) are the uppermost three bits."""
 ND_OPTIONS_TYPE = Field("nd_options_type", 8, maskable=False)
-CT_STATE = Field("ct_state", 32, writable=False)
-"""The CS_* bits; matches are made by `ofctl.pipeline.match.ct_state`."""
+CT_STATE = Field("ct_state", 8, writable=False)
+"""The CS_* bits, of which OVS 3.1 knows eight; matches are made by `ofctl.pipeline.match.ct_state`."""
 CT_ZONE = Field("ct_zone", 16, maskable=False, writable=False)
 CT_MARK = Field("ct_mark", 32, writable=False)
 """The connection's own, set by `Conntrack(mark=...)` alone."""

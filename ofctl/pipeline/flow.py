@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType
 
-from ofctl.pipeline.fields import Field, RegisterSlice
+from ofctl.pipeline.fields import IN_PORT, VLAN_VID, Field, RegisterSlice
 from ofctl.pipeline.match import Match, Term, format_value
 
 __all__ = [
     "MAX_BUCKETS", "OFPP_CONTROLLER", "OFPP_IN_PORT", "Action", "Bucket", "Conjunction", "Conntrack", "Cookie", "Flow",
     "FlowSet", "Group", "GroupId", "GroupType", "Learn", "LearnLoad", "LearnMatch", "Match", "Move", "Output",
     "OutputRegister", "PopVlan", "PushVlan", "Resubmit", "SetField", "Table", "Term", "ToController", "ToGroup",
+    "moved_bits",
 ]  # fmt: skip
 
 Cookie = NewType("Cookie", int)
@@ -26,6 +27,10 @@ OFPP_IN_PORT = 0xFFFFFFF8
 OFPP_CONTROLLER = 0xFFFFFFFD
 MAX_BUCKETS = 500
 """Above about 2,500 buckets OVS 3.1 corrupts its group description reply and drops the connection."""
+
+
+_IN_PORT_BITS = 16
+"""Actions may not touch OXM_OF_IN_PORT (OpenFlow 1.5.1, 7.2.6.8); OVS lets them have NXM_OF_IN_PORT, of 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,9 @@ class SetField:
     value: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.value < 1 << self.field.bits:
-            raise ValueError(f"{self.field.name} := {self.value:#x} does not fit in {self.field.bits} bits")
+        bits = _IN_PORT_BITS if self.field.name == IN_PORT.name else self.field.bits
+        if not 0 <= self.value < 1 << bits:
+            raise ValueError(f"{self.field.name} := {self.value:#x} does not fit in {bits} bits")
         if not self.field.writable:
             raise ValueError(f"{self.field.name} can be matched and not set")
 
@@ -99,6 +105,11 @@ class SetField:
         if isinstance(self.field, RegisterSlice):
             return f"set_field:{self.value << self.field.start:#x}/{self.field.mask:#x}->reg{self.field.register}"
         return f"set_field:{format_value(self.field, self.value)}->{self.field.name}"
+
+
+def moved_bits(field: Field | RegisterSlice) -> int:
+    """Return how much of a field OVS copies: of in_port the 16-bit form, of vlan_vid not the bit that says "tagged"."""
+    return {IN_PORT.name: _IN_PORT_BITS, VLAN_VID.name: 12}.get(field.name, field.bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,16 +190,19 @@ class Learn:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Copy a field or register slice into another of the same width (OpenFlow 1.5.1, 7.2.6.9; NXAST_REG_MOVE)."""
+    """Copy a field or register slice into another of the same width (OpenFlow 1.5.1, 5.8; NXAST_REG_MOVE up to 1.4).
+
+    Here IN_PORT has 16 bits and VLAN_VID 12.
+    """
 
     source: Field | RegisterSlice
     target: Field | RegisterSlice
 
     def __post_init__(self) -> None:
-        if self.source.bits != self.target.bits:
+        if moved_bits(self.source) != moved_bits(self.target):
             raise ValueError(
-                f"{self.source.name} has {self.source.bits} bits and {self.target.name} {self.target.bits}: "
-                "only the same width can be moved; take a register slice that fits"
+                f"{self.source.name} moves {moved_bits(self.source)} bits and {self.target.name} "
+                f"{moved_bits(self.target)}: only the same width can be moved; take a register slice that fits"
             )
         if not self.target.writable:
             raise ValueError(f"{self.target.name} can be matched and not set")

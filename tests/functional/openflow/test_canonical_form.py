@@ -21,6 +21,8 @@ from ofctl.pipeline.flow import (
     OFPP_IN_PORT,
     Action,
     Bucket,
+    Conjunction,
+    Conntrack,
     Cookie,
     Flow,
     Group,
@@ -29,6 +31,7 @@ from ofctl.pipeline.flow import (
     LearnLoad,
     LearnMatch,
     Match,
+    Move,
     Output,
     OutputRegister,
     PopVlan,
@@ -39,6 +42,7 @@ from ofctl.pipeline.flow import (
     Term,
     ToGroup,
 )
+from ofctl.pipeline.match import ct_state
 from ofctl.sandbox.ovs import PrivateOvs
 from tests.functional.openflow.conftest import BRIDGE, within
 
@@ -54,6 +58,8 @@ WHOLE = RegisterSlice("whole", 5, 0, 32)
 WHOLE_EVEN = RegisterSlice("whole_even", 4, 0, 32)
 LAST = RegisterSlice("last", 15, 31, 1)
 PORT = RegisterSlice("port", 6, 0, 16)
+ZONE = RegisterSlice("zone", 3, 16, 16)
+WORD = RegisterSlice("word", 2, 0, 32)
 
 
 def eth(ethertype: int) -> Term:
@@ -64,6 +70,11 @@ def proto(ethertype: int, number: int) -> tuple[Term, Term]:
     return (eth(ethertype), Term(f.IP_PROTO, number))
 
 
+def nd(kind: int) -> tuple[Term, ...]:
+    return (*proto(0x86DD, 58), Term(f.ICMPV6_TYPE, kind))
+
+
+TRACKED = ct_state("+trk-inv")
 ADDRESS6 = 0xFD00_0000_0000_0000_0000_0000_0000_0102
 PREFIX6 = (1 << 128) - (1 << 64)
 
@@ -96,6 +107,52 @@ MATCHES: tuple[tuple[Term, ...], ...] = (
     (Term(ODD, 0x10, 0xF0),),
     (Term(WHOLE, 0xDEADBEEF),),
     (Term(WHOLE, 1), Term(WHOLE_EVEN, 2)),
+    (Term(f.CONJ_ID, 7), Term(f.IN_PORT, 3), eth(0x0800)),
+    (Term(f.CT_STATE, 0x21),),
+    (ct_state("-trk"),),
+    (ct_state("+trk+inv"), Term(f.CT_ZONE, 5), Term(LOW, 1), Term(f.METADATA, 5)),
+    (eth(0x0800), ct_state("+trk-inv+rpl"), Term(f.CT_MARK, 1, 1), Term(f.CT_ZONE, 0xFFFF)),
+    (eth(0x0800), ct_state("+trk-inv"), Term(f.CT_MARK, 5), Term(f.CT_NW_SRC, 0x0A000000, 0xFF000000)),
+    (
+        eth(0x0800),
+        TRACKED,
+        Term(f.CT_NW_SRC, 0x0A000001),
+        Term(f.CT_NW_DST, 0x0A000002),
+        Term(f.CT_NW_PROTO, 6),
+        Term(f.CT_TP_SRC, 0x400, 0xFC00),
+        Term(f.CT_TP_DST, 80),
+    ),
+    (
+        eth(0x86DD),
+        TRACKED,
+        Term(f.CT_IPV6_SRC, ADDRESS6),
+        Term(f.CT_IPV6_DST, ADDRESS6 & PREFIX6, PREFIX6),
+        Term(f.CT_NW_PROTO, 17),
+        Term(f.CT_TP_DST, 0x50, 0xFFF0),
+        Term(f.METADATA, 3),
+    ),
+    (eth(0x86DD), ct_state("+new+trk"), Term(f.CT_NW_PROTO, 58), Term(f.CT_TP_SRC, 128), Term(f.CT_TP_DST, 0)),
+    (eth(0x0800), ct_state("+est"), Term(f.CT_NW_PROTO, 1)),
+    *(
+        (eth(ethertype), Term(f.IP_FRAG, *fragment))
+        for ethertype in (0x0800, 0x86DD)
+        for fragment in ((0,), (0, 3), (1, 1), (1, 3), (1,), (3,), (0, 2), (2, 2), (0, 1))
+    ),
+    (*proto(0x0800, 17), Term(f.IP_FRAG, 0, 2), Term(f.NW_TTL, 64), Term(f.UDP_DST, 53)),
+    (*proto(0x86DD, 58), Term(f.NW_TTL, 255), Term(f.IP_FRAG, 0), Term(f.ICMPV6_TYPE, 135), Term(f.ICMPV6_CODE, 0)),
+    (*proto(0x0800, 1), Term(f.ICMPV4_TYPE, 8), Term(f.ICMPV4_CODE, 0)),
+    (*proto(0x0800, 1), Term(f.ICMPV4_CODE, 3)),
+    (*proto(0x86DD, 58), Term(f.ICMPV6_CODE, 3)),
+    (*proto(0x0800, 132), Term(f.SCTP_SRC, 5), Term(f.SCTP_DST, 0x40, 0xFFC0)),
+    (*proto(0x86DD, 132), Term(f.SCTP_DST, 5)),
+    (*proto(0x0800, 6), Term(f.TCP_FLAGS, 0x002, 0x012), Term(f.TCP_DST, 80)),
+    (*proto(0x86DD, 6), Term(f.TCP_FLAGS, 0x002)),
+    (*proto(0x86DD, 6), Term(f.TCP_FLAGS, 0x002, 0xFFF)),
+    (*nd(135), Term(f.ND_SLL, 0x525400000001), Term(f.ND_TARGET, ADDRESS6), Term(f.ND_OPTIONS_TYPE, 1)),
+    (*nd(136), Term(f.ND_TLL, 0x520000000000, 0xFFFF00000000), Term(f.ND_RESERVED, 0xE0000000)),
+    (*nd(136), Term(f.ND_RESERVED, 0), Term(f.ND_OPTIONS_TYPE, 0), Term(f.ND_TARGET, ADDRESS6), Term(f.ICMPV6_CODE, 0)),
+    (*nd(136), Term(f.ND_OPTIONS_TYPE, 2), Term(f.ND_TLL, 0x525400000001)),
+    (eth(0x0806), Term(f.ARP_THA, 0x525400000001), Term(f.ARP_SHA, 0xFF0000000000, 0xFF0000000000)),
     (Term(LAST, 1), Term(LOW, 0), Term(f.METADATA, 5), Term(f.IN_PORT, 1), eth(0x0806), Term(f.ARP_OP, 2)),
 )
 
@@ -109,6 +166,9 @@ LEARN = Learn(
     limit=1000,
     hard_timeout_s=3600,
 )
+
+IP, IP6, ARP = (eth(0x0800),), (eth(0x86DD),), (eth(0x0806),)
+WHOLE_ZONE = RegisterSlice("whole_zone", 8, 0, 16)
 
 
 def settable(field: Field, value: int, *prerequisites: Term) -> tuple[tuple[Term, ...], tuple[Action, ...]]:
@@ -133,6 +193,39 @@ CONTENTS: tuple[tuple[tuple[Term, ...], tuple[Action, ...], Table | None], ...] 
     ((), (LEARN,), LATER),
     ((), (Learn(LEARNED, (), (), 1, Cookie(1), 0, 1),), None),
     ((), (LEARN, Resubmit(LEARNED), SetField(PORT, 9), OutputRegister(PORT), ToGroup(GroupId(1))), LATER),
+    (IP, (Conntrack(5),), None),
+    (IP, (Conntrack(0),), None),
+    (IP6, (Conntrack(0xFFFF, table=LATER),), None),
+    (IP, (Conntrack(ZONE, table=LATER),), None),
+    (IP, (Conntrack(WHOLE_ZONE, commit=True), Output(1)), LATER),
+    (IP, (Conntrack(5, commit=True, mark=(1, 1), table=LATER),), None),
+    (IP6, (Conntrack(5, commit=True, mark=(0xDEAD, 0xFFFFFFFF), force=True), Output(1)), None),
+    (IP, (Conntrack(5, commit=True, force=True), Conntrack(6, table=LATER)), None),
+    ((), (Conjunction(7, 1, 2),), None),
+    ((), (Conjunction(1, 1, 3), Conjunction(1, 2, 3), Conjunction(9, 64, 64), Conjunction(0xFFFFFFFF, 3, 3)), None),
+    ((), (Move(LOW, HIGH), Move(WORD, WHOLE), Move(ODD, ODD), Move(f.ETH_SRC, f.ETH_DST)), LATER),
+    ((), (Move(f.IN_PORT, PORT), SetField(f.IN_PORT, 0), OutputRegister(PORT)), None),
+    ((), (SetField(f.IN_PORT, 0xFFFE), Move(PORT, f.IN_PORT), Output(OFPP_IN_PORT)), None),
+    (IP, (Move(f.IPV4_SRC, f.IPV4_DST), Move(f.IPV4_SRC, WORD)), LATER),
+    (IP6, (Move(f.IPV6_SRC, f.IPV6_DST),), LATER),
+    (ARP, (Move(f.ARP_SHA, f.ARP_THA), Move(f.ARP_SPA, f.ARP_TPA), Move(f.ETH_SRC, f.ARP_SHA)), LATER),
+    (ARP, (SetField(f.ARP_OP, 2), SetField(f.ARP_THA, 5), SetField(f.ARP_SHA, 5), SetField(f.IN_PORT, 0)), LATER),
+    (nd(135), (SetField(f.ICMPV6_TYPE, 136), SetField(f.ICMPV6_CODE, 0), SetField(f.ND_TARGET, 5)), LATER),
+    (nd(135), (SetField(f.ND_SLL, 5), Move(f.ND_TARGET, f.IPV6_SRC), SetField(f.ND_OPTIONS_TYPE, 2)), LATER),
+    (nd(136), (SetField(f.ND_TLL, 5), SetField(f.ND_RESERVED, 0x60000000), Move(f.ETH_SRC, f.ND_TLL)), LATER),
+    (
+        nd(135),
+        (
+            SetField(f.ND_OPTIONS_TYPE, 2),
+            SetField(f.ICMPV6_TYPE, 136),
+            SetField(f.ND_RESERVED, 0x60000000),
+            SetField(f.NW_TTL, 255),
+            SetField(f.ETH_DST, 1),
+        ),
+        LATER,
+    ),
+    (proto(0x0800, 1), (SetField(f.ICMPV4_TYPE, 0), SetField(f.ICMPV4_CODE, 0), SetField(f.NW_TTL, 64)), LATER),
+    (proto(0x0800, 132), (SetField(f.SCTP_SRC, 1), SetField(f.SCTP_DST, 1)), LATER),
     (*settable(f.IPV4_SRC, 0x0A000001, eth(0x0800)), None),
     (*settable(f.IPV4_DST, 0x0A000001, eth(0x0800)), None),
     (*settable(f.IPV6_SRC, ADDRESS6, eth(0x86DD)), None),
