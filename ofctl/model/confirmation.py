@@ -69,7 +69,7 @@ class Confirmation:
 
 
 class Outcome(enum.Enum):
-    """What is known to be there after a request. Three in the end, and IN_PROGRESS before it."""
+    """What is known to be there after a request. Three in the end of a plug or an update, and IN_PROGRESS before it."""
 
     IN_PROGRESS = "in_progress"
     CONFIRMED = "confirmed"
@@ -77,11 +77,13 @@ class Outcome(enum.Enum):
     """Nothing was created, or all that was created is gone, and the switch confirmed that."""
     UNKNOWN = "unknown"
     """The switch was unreachable; the reconciler turns this into one of the others."""
+    UNCHANGED = "unchanged"
+    """Of an update: the port is as before, and the switch confirmed that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """The outcome of one PlugPort request, kept so that a caller whose deadline passed can ask."""
+    """The outcome of a PlugPort, PlugPorts or UpdatePort, kept so that a caller whose deadline passed can ask."""
 
     request_id: RequestId
     port_id: PortId
@@ -94,3 +96,5 @@ class RequestRecord:
     at_ms: int
     port_ids: frozenset[PortId] = frozenset()
     """All its ports; empty in a record that was written before schema 1.1.0."""
+    update: bool = False
+    """Of an UpdatePort: what fails leaves the port UNCHANGED, never ABSENT."""
