@@ -13,6 +13,7 @@ from ofctl import __version__
 from ofctl.api.server import ApiServer
 from ofctl.apps.loading import load_apps
 from ofctl.config import load
+from ofctl.engine.dropping import Limits
 from ofctl.engine.startup import Host, HostOptions
 from ofctl.errors import DriverError, OfctlError
 from ofctl.guests.guests import Guests
@@ -85,6 +86,7 @@ def host_options(settings: Settings) -> HostOptions:
         apps=apps.features,
         binders=apps.binders,
         bind_timeout_s=settings.apps.bind_timeout_s,
+        packet_in_limits=Limits(settings.apps.packet_in_port_rate, settings.apps.packet_in_rate),
     )
 
 

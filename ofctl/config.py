@@ -143,7 +143,7 @@ def _settings(values: Mapping[str, Mapping[str, Any]], found: FoundApps) -> Sett
         apps=AppSettings(
             load=tuple(values["apps"]["load"]),
             classes=found.classes,
-            bind_timeout_s=values["apps"]["bind_timeout_s"],
+            **{name: values["apps"][name] for name in ("bind_timeout_s", "packet_in_port_rate", "packet_in_rate")},
         ),
         app_options=_app_options(values),
         guests=GuestSettings(run=found.guests, **guests),

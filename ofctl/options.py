@@ -220,6 +220,21 @@ APPS: list[cfg.Opt] = [
         max=600,
         help="Seconds that a binder has for one port, if the deadline of the call is not sooner.",
     ),
+    cfg.IntOpt(
+        "packet_in_port_rate",
+        default=100,
+        min=1,
+        max=10_000,
+        help="Frames of one port that an app is handed in a second; a port that goes on sending more is muted for a "
+        "while.",
+    ),
+    cfg.IntOpt(
+        "packet_in_rate",
+        default=1000,
+        min=1,
+        max=10_000,
+        help="Frames that an app is handed in a second, of all ports together.",
+    ),
 ]
 GROUPS: dict[str, list[cfg.Opt]] = {
     "agent": AGENT,

@@ -37,7 +37,8 @@ from ofctl.pipeline.fields import (
     Field,
     RegisterSlice,
 )
-from ofctl.pipeline.flow import Flow, Match, PopVlan, PushVlan, Resubmit, SetField, Table, Term
+from ofctl.pipeline.flow import Flow, Match, PopVlan, PushVlan, Resubmit, SetField, Table, Term, ToApp
+from ofctl.pipeline.packets import FromPort, PacketIn, PacketOut, ToOutside, ToPort
 from ofctl.pipeline.tables import DESTINATION, NETWORK, SOURCE, Priority, host_cookie, network_cookie, port_cookie
 from ofctl.pipeline.world import World, WorldPort
 
@@ -77,12 +78,15 @@ __all__ = [
     "FeatureApp",
     "Field",
     "Flow",
+    "FromPort",
     "HostId",
     "Match",
     "Network",
     "NetworkIndex",
     "NetworkType",
     "NotBound",
+    "PacketIn",
+    "PacketOut",
     "Place",
     "PopVlan",
     "PortIndex",
@@ -95,6 +99,9 @@ __all__ = [
     "SetField",
     "Table",
     "Term",
+    "ToApp",
+    "ToOutside",
+    "ToPort",
     "World",
     "WorldPort",
     "host_cookie",

@@ -37,6 +37,8 @@ class AppSettings:
     classes: tuple[type[Any], ...]
     """Of feature apps and binders, as `ofctl.apps.loading.find_apps` found them; guests are in `GuestSettings`."""
     bind_timeout_s: float
+    packet_in_port_rate: int
+    packet_in_rate: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

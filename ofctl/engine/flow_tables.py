@@ -136,6 +136,11 @@ class FlowTables:
         return self._world
 
     @property
+    def handlers(self) -> Mapping[str, int]:
+        """The number of each app that handles packets, by name."""
+        return self._compiler.handlers
+
+    @property
     def resynced(self) -> bool:
         """Whether the switch is connected and has what it shall have."""
         return self._resynced.is_set()

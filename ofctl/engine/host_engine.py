@@ -63,6 +63,7 @@ class HostEngine:
         self.plugin_views: Callable[[], tuple[AppView, ...]] = tuple
         """Tells of the feature apps and binders."""
         self.app_views: Callable[[], tuple[AppView, ...]] = tuple
+        self.packet_counters: Callable[[], Mapping[str, int]] = dict
         """Tells of the applications that run beside the core."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -389,7 +390,7 @@ class HostEngine:
 
     async def app_counters(self, *, deadline: float) -> Mapping[str, int]:
         """See `PlugEngine.app_counters`."""
-        return await self.chassis.tables.counters(deadline=deadline)
+        return {**await self.chassis.tables.counters(deadline=deadline), **self.packet_counters()}
 
     def network(self, network_id: NetworkId) -> NumberedNetwork:
         """See `PlugEngine.network`."""

@@ -18,9 +18,11 @@ from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders, describe_
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
+from ofctl.engine.dropping import Limits
 from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables, PortPlace
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
+from ofctl.engine.packet_handlers import PacketHandlers
 from ofctl.engine.stages import Stage
 from ofctl.errors import Aborted, NotFound, OfctlError, Refused, Unavailable
 from ofctl.log import bound, fields
@@ -64,6 +66,7 @@ class HostOptions:
     """Third parties', in the order in which frames meet them."""
     binders: tuple[Binder, ...] = ()
     bind_timeout_s: float = BIND_TIMEOUT_S
+    packet_in_limits: Limits = Limits()
     config_interval_s: float = CONFIG_INTERVAL_S
     """Between two looks at the settings of the switch whose change nobody tells."""
 
@@ -101,6 +104,7 @@ class Host:
         self._uplink_problems: dict[PhysicalNetwork, str] = {}
         self._engine: HostEngine | None = None
         self._tables: FlowTables | None = None
+        self._handlers: PacketHandlers | None = None
 
     @property
     def engine(self) -> HostEngine:
@@ -141,7 +145,12 @@ class Host:
         engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
         plugins = (*self.options.apps, *self.options.binders)
         engine.annotations = Annotations(plugins)
-        engine.plugin_views = lambda: describe_apps(plugins, self.options.bridge, self.binders.errors)
+        handlers = PacketHandlers(self.options.apps, self.switch, tables, limits=self.options.packet_in_limits)
+        self._handlers = handlers
+        engine.plugin_views = lambda: handlers.described(
+            describe_apps(plugins, self.options.bridge, self.binders.errors)
+        )
+        engine.packet_counters = handlers.counters
         for network in intents.networks:
             self.inventory.put_network(network)
         engine.book.adopt(intents.bindings, intents.requests)
@@ -162,6 +171,7 @@ class Host:
         tables.rehearse()
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
+        await handlers.start()
         drift.restored()
         self._finish_interrupted(engine, intents.bindings)
         self._mend_unrestored(engine)
@@ -175,6 +185,8 @@ class Host:
             await self._engine.chassis.prober.close()
         if self._namespaces is not None:
             self._namespaces.close()
+        if self._handlers is not None:
+            await self._handlers.close()
         if self._tables is not None:
             await self._tables.close()
         await self.binders.close()

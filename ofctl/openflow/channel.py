@@ -147,6 +147,13 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(frames)
 
+    def hold(self, seconds: float) -> None:
+        """Read nothing for a moment, much shorter than the echo interval; what was read already is still handed on."""
+        transport = self._transport
+        if transport is not None and transport.is_reading():
+            transport.pause_reading()
+            self._loop.call_later(seconds, self._read_on, transport)
+
     def abort(self, cause: str) -> None:
         """Cut the connection now; what was not sent yet is thrown away."""
         self._cause = self._cause or cause
@@ -154,6 +161,11 @@ class Channel(asyncio.Protocol):
             self._transport.abort()
 
     # inside
+
+    @staticmethod
+    def _read_on(transport: asyncio.Transport) -> None:
+        if not transport.is_closing():
+            transport.resume_reading()
 
     def _dispatch(self, version: int, kind: int, xid: int, body: bytes) -> None:
         if kind == OFPT_ECHO_REQUEST:

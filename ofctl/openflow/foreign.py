@@ -104,11 +104,20 @@ def set_async(xid: int) -> bytes:
 
     On a management socket OVS sends nothing unasked until this comes (`handle_nxt_set_async_config`).
     """
+    return _set_async(xid, packet_ins=0x3F, port_status=0b111, forwarded=0b11)
+
+
+def only_packet_ins(xid: int) -> bytes:
+    """Return the OFPT_SET_ASYNC for packet-ins and nothing else."""
+    return _set_async(xid, packet_ins=0x3F, port_status=0, forwarded=0)
+
+
+def _set_async(xid: int, *, packet_ins: int, port_status: int, forwarded: int) -> bytes:
     masks = (
-        (OFPACPT_PACKET_IN, 0x3F),
-        (OFPACPT_PORT_STATUS, 0b111),
+        (OFPACPT_PACKET_IN, packet_ins),
+        (OFPACPT_PORT_STATUS, port_status),
         (OFPACPT_FLOW_REMOVED, 0),
-        (OFPACPT_REQUESTFORWARD, 0b11),
+        (OFPACPT_REQUESTFORWARD, forwarded),
     )
     return message(OFPT_SET_ASYNC, xid, b"".join(_pack_property(kind, 8, mask) for kind, mask in masks))
 

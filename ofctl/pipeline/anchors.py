@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ofctl.errors import AppFailed, AppRefused
-from ofctl.pipeline.app import API_VERSION, FLOWS, AnchoredTable, App, Place
+from ofctl.pipeline.app import API_VERSION, OWN_COUNTERS, AnchoredTable, App, Place
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import (
@@ -27,8 +27,21 @@ from ofctl.pipeline.flow import (
     Resubmit,
     SetField,
     Table,
+    ToApp,
+    ToController,
 )
-from ofctl.pipeline.tables import DELIVER, SOURCE_KNOWN, STAGES, Priority, host_cookie
+from ofctl.pipeline.packets import handler_value
+from ofctl.pipeline.tables import (
+    APP_CONTROLLER,
+    DELIVER,
+    HANDLER,
+    NO_PROBE,
+    SOURCE_KNOWN,
+    STAGES,
+    TO_APP,
+    Priority,
+    host_cookie,
+)
 
 A = TypeVar("A", bound=App)
 
@@ -128,7 +141,7 @@ def _tables_for(app: type[FeatureApp], used: dict[str, int]) -> dict[str, Table]
         used[anchor.name] = number + 1
         tables[wish.name] = Table(number, f"{app.name}.{wish.name}", app.name, wish.purpose)
     for counter in app.counters:
-        if counter.name == FLOWS or not NAME.fullmatch(counter.name):
+        if counter.name in OWN_COUNTERS or not NAME.fullmatch(counter.name):
             raise AppRefused(app.name, f"counter {counter.name!r} is every app's, or its name is not of a-z, 0-9 and -")
         if counter.table not in tables:
             raise AppRefused(app.name, f"counter {counter.name} is of table {counter.table}, which it does not declare")
@@ -157,6 +170,9 @@ class Chain:
         self.core = tuple(app for app in everyone if app.place is None)
         self.guests = tuple(app for app in everyone if app.place is not None)
         """Third parties' apps, in the order in which a frame meets them at an anchor."""
+        handling = (app for app in self.guests if app.handles_packets)
+        self.handlers = {app.name: number for number, app in enumerate(handling, 1)}
+        """The number of each app that handles packets."""
         self._detours: dict[Table, Table] = {}
         self._onward: dict[Table, Table] = {}
         doors = {behind: door for app in self.core for behind, door in app.doors.items()}
@@ -175,13 +191,19 @@ class Chain:
     @property
     def paths(self) -> tuple[tuple[Table, Table], ...]:
         """The ways that the apps add, from each table to where what it does not match goes."""
-        return tuple(self._onward.items())
+        ups = (table for app in self.guests if app.name in self.handlers for table in app.tables)
+        return (*self._onward.items(), *((table, TO_APP) for table in ups))
 
     def misses(self) -> tuple[Flow, ...]:
-        """Return what lets every frame go on that an app's table does not match."""
-        return tuple(
+        """Return what lets every frame go on that an app's table does not match, and those up that apps handle."""
+        misses = [
             Flow(table, Priority.MISS, Match(), host_cookie(), goto=ahead) for table, ahead in self._onward.items()
-        )
+        ]
+        if self.handlers:
+            # A probe is nobody's to handle: it goes its way and leaves nothing behind.
+            up = (ToController(APP_CONTROLLER),)
+            misses.append(Flow(TO_APP, Priority.BROAD, Match.of(NO_PROBE), host_cookie(), up))
+        return tuple(misses)
 
     def flows(self, ask: Callable[[FeatureApp], Iterable[Flow]], cookie: Cookie, subject: str) -> tuple[Flow, ...]:
         """Return all apps' answers to one question. Raises AppFailed: a third party's answer is not right."""
@@ -246,10 +268,20 @@ class Chain:
             problem = next(filter(None, (self._problem(app, action) for action in flow.actions)), "")
         if problem:
             raise AppFailed(app.name, f"made {flow}, {problem}")
+        if any(isinstance(action, ToApp) for action in flow.actions):
+            actions = tuple(each for action in flow.actions for each in self._handed(app, action))
+            flow = replace(flow, actions=actions)
         return replace(flow, goto=self._onward[flow.table]) if flow.goto is ONWARD else flow
+
+    def _handed(self, app: FeatureApp, action: Action) -> tuple[Action, ...]:
+        if not isinstance(action, ToApp):
+            return (action,)
+        return (SetField(HANDLER, handler_value(self.handlers[app.name], action.tag)), Resubmit(TO_APP))
 
     @staticmethod
     def _problem(app: FeatureApp, action: Action) -> str:
+        if isinstance(action, ToApp):
+            return "" if app.handles_packets else f"whose action {action} the app has no packet_in for"
         if isinstance(action, PushVlan | PopVlan) or (isinstance(action, Resubmit) and action.table in app.tables):
             return ""
         if not isinstance(action, SetField):

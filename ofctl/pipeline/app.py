@@ -64,6 +64,10 @@ class Counter:
 
 FLOWS = "flows"
 """Name of the counter that every app has: the flows in its tables."""
+HANDLED, ANSWERED, FAILED = "packet-ins", "packet-outs", "packet-failures"
+CROWDED, LIMITED, MUTES = "packet-ins-crowded", "packet-ins-limited", "packet-ins-mutes"
+"""Names of the counters that every app has which handles packets (docs/operations.md)."""
+OWN_COUNTERS = frozenset({FLOWS, HANDLED, ANSWERED, FAILED, CROWDED, LIMITED, MUTES})
 
 
 @dataclass(frozen=True, slots=True)

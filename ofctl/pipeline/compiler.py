@@ -46,6 +46,8 @@ class Compiler:
         self.tables = (*TABLES, *extra)
         """All that is declared, third parties' tables too."""
         self._chain = Chain(self.apps)
+        self.handlers = self._chain.handlers
+        """The number of each app that handles packets, by name (`ofctl.pipeline.packets`)."""
         slices = [field for app in self.apps if app.place is not None for field in app.place.registers.values()]
         check_declaration(self.tables, (*REGISTER_SLICES, *slices), (*PATHS, *self._chain.paths))
         for app in self.apps:

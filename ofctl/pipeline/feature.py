@@ -11,6 +11,7 @@ from ofctl.model.ids import NetworkIndex
 from ofctl.pipeline.app import AnchoredTable, App, Counter, Place, RegisterBits
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import Flow, Group, Table
+from ofctl.pipeline.packets import PacketIn, PacketOut
 from ofctl.pipeline.probe import Probe
 from ofctl.pipeline.world import World, WorldPort
 
@@ -75,3 +76,16 @@ class FeatureApp(App):
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
         """Return the flows of a port, a number that does not depend on other ports. May look at port and network."""
         return ()
+
+    def packet_in(self, packet: PacketIn, world: World) -> Iterable[PacketOut]:
+        """Return what is sent in answer to a frame that a flow of this app has handed over with `ToApp`.
+
+        Pure, and quick: it runs in a thread of the app's own, one frame after the other, and what comes meanwhile
+        waits, or is dropped. `world` is the host as it is now; the frame may be of a port that is gone.
+        """
+        return ()
+
+    @property
+    def handles_packets(self) -> bool:
+        """Whether this app has a `packet_in` of its own."""
+        return type(self).packet_in is not FeatureApp.packet_in

@@ -78,6 +78,24 @@ class ToController:
 
 
 @dataclass(frozen=True, slots=True)
+class ToApp:
+    """Hand a copy of the frame to `packet_in` of the app whose flow this is; only a third party's flow may.
+
+    The compiler makes of it what the switch can do (`ofctl.pipeline.anchors`).
+    """
+
+    tag: int = 0
+    """The app's own, 0 to 255: says which flow it was."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tag <= 255:
+            raise ValueError(f"a tag of ToApp is 0 to 255, not {self.tag}")
+
+    def __str__(self) -> str:
+        return f"to_app({self.tag})"
+
+
+@dataclass(frozen=True, slots=True)
 class ToGroup:
     """Process through a group; later actions see the packet as it was before."""
 
@@ -266,7 +284,7 @@ class Conjunction:
 
 
 Action = (
-    Output | OutputRegister | ToController | ToGroup | SetField | Move | PushVlan | PopVlan | Resubmit | Learn
+    Output | OutputRegister | ToController | ToApp | ToGroup | SetField | Move | PushVlan | PopVlan | Resubmit | Learn
     | Conntrack | Conjunction
 )  # fmt: skip
 

@@ -88,6 +88,8 @@ SCRATCH = Table(
     253, "scratch", "core", "A flow changed here makes the revalidators run; no frame comes by.", dynamic=True
 )
 
+TO_APP = Table(252, "to-app", "core", "Frames that third-party apps handle themselves go up to the agent.")
+
 TABLES = (
     CLASSIFY,
     ORIGIN,
@@ -112,6 +114,7 @@ TABLES = (
     FENCE_ONWARD,
     FENCE_LABELS,
     OUTSIDE,
+    TO_APP,
     SCRATCH,
 )
 GUEST_TABLES = range(205, 230)
@@ -184,6 +187,8 @@ ZONE = RegisterSlice("ZONE", 5, 16, 16)
 FENCE = RegisterSlice("FENCE", 11, 0, 8)
 CHOSEN = RegisterSlice("CHOSEN", 11, 8, 2)
 
+HANDLER = RegisterSlice("HANDLER", 10, 0, 16)
+
 REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",
     SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
@@ -195,6 +200,7 @@ REGISTERS = {
     ZONE: "connection table of the filtered port that is asked for; 0 again when the frame goes on",
     FENCE: "the fenced guest that had the frame last, with TO_PORT_FENCE if it stands there; or TAKEN; 0: none",
     CHOSEN: "where a fenced guest sends the frame: CHOSEN_PORT, CHOSEN_FLOOD; 0: it does not",
+    HANDLER: "on the way to `to-app`: number of the app (bits 8 to 14) and the app's own tag (bits 0 to 7)",
 }
 REGISTER_SLICES = tuple(REGISTERS)
 
@@ -213,6 +219,11 @@ IS_PROBE = Term(PROBE, PROBE_BIT, PROBE_BIT)
 ask for NO_PROBE, and its table have another for IS_PROBE."""
 PROBE_CONTROLLER = 0x0FC1
 """The controller id of ofctl's connection: what is sent to another, 0 above all, is not for it."""
+APP_CONTROLLER = 0x0FC2
+"""The controller id of the connection for frames that apps handle, which is another one: a flood of them delays no
+commit and no probe."""
+HANDLER_TAG_BITS = 8
+MAX_HANDLERS = 127
 
 TO_PORT_FENCE = 0x80
 TAKEN = 0xFF
@@ -261,6 +272,9 @@ class CookieKind(enum.IntEnum):
     """The rules of a group; the index is the group's."""
     MEMBER = 7
     """Addresses that rules name; the index is that of their network, 0 for those of address groups."""
+    MUTED = 0x10
+    """Keeps a source that sends too much from an app's handler, for a while; bit 31 and bits 30 to 24 of the index are
+    whether it is outside and the app's number, the others the index of the port or network."""
 
 
 COOKIE_LAYOUT = (
@@ -308,6 +322,11 @@ def security_group_cookie(index: SecurityGroupIndex) -> Cookie:
 def member_cookie(index: NetworkIndex) -> Cookie:
     """Return the cookie of the addresses that rules name in a network, or with 0 in any."""
     return cookie(CookieKind.MEMBER, index)
+
+
+def muted_cookie(handler: int, index: int, *, outside: bool) -> Cookie:
+    """Return the cookie of the flow that mutes a port, or the outside of a network, for one app's handler."""
+    return cookie(CookieKind.MUTED, outside << 31 | handler << 24 | index)
 
 
 def learned_cookie(index: NetworkIndex) -> Cookie:

@@ -16,7 +16,7 @@ from ofctl.errors import AppFailed, AppRefused, ConfigError
 from ofctl.pipeline.anchors import place_apps
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.flow import Resubmit
-from ofctl.pipeline.tables import CLASSIFY, DELIVER, DESTINATION_KNOWN, FORWARD, SOURCE_KNOWN
+from ofctl.pipeline.tables import DELIVER, FORWARD, ORIGIN, SENDER, SOURCE_KNOWN, host_cookie
 from ofctl.plugin import AnchoredTable, App, Counter, FeatureApp, RegisterBits
 from tests.unit.plugins import apps as examples
 from tests.unit.plugins.apps import WORLD, Both, Second, wrong
@@ -32,11 +32,11 @@ def test_frames_meet_the_apps_in_the_order_of_the_configuration() -> None:
     first, second = (app.tables[0] for app in placed)
     first_out, second_out = (app.tables[1] for app in placed)
     assert [table.number for app in placed for table in app.tables] == [20, 120, 21, 121]
-    entered = {flow.goto for flow in flows if flow.table == CLASSIFY and flow.goto is not None}
-    assert first in entered and FORWARD not in entered
+    entered = {flow.goto for flow in flows if flow.table in (ORIGIN, SENDER)}
+    assert first in entered and SOURCE_KNOWN not in entered
     onward = {flow.table: flow.goto for flow in flows if flow.priority == 0 and not flow.match.terms}
     assert onward[first] == second and onward[second] == SOURCE_KNOWN
-    assert onward[first_out] == second_out and onward[second_out] == DESTINATION_KNOWN
+    assert onward[first_out] == second_out and onward[second_out] == DELIVER
     assert {flow.goto for flow in flows if flow.table == first} == {second}
     for group in compiler.compile_all(WORLD).groups:
         ways = {action.table for bucket in group.buckets for action in bucket.actions if isinstance(action, Resubmit)}
@@ -69,7 +69,7 @@ def test_a_change_compiles_what_a_whole_compilation_would() -> None:
     [
         (examples.output, "whose action output:7 is not one that apps have"),
         (examples.foreign_table, "which lies in table flood, not in one of its own"),
-        (examples.foreign_cookie, "which bears cookie 0xfc1010100000000, and port rehearsal-3 has"),
+        (examples.foreign_cookie, f"which bears cookie {host_cookie():#x}, and port rehearsal-3 has"),
         (examples.foreign_register, "which sets SOURCE, no register of its own"),
         (examples.foreign_goto, "which leads to flood, neither ONWARD nor a table of its own"),
         (examples.miss, "which is the table's miss: that is the core's"),
