@@ -1,0 +1,164 @@
+"""One real host for the whole suite: two networks that differ in what protects them, and a hub that does nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import os
+import struct
+import threading
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ofctl.model.ids import DeviceName, MacAddress, NetworkId, PhysicalNetwork, PortId
+from ofctl.model.network import Network, NetworkType, Subnet
+from ofctl.model.port import PortSpec, VmConsumer
+from ofctl.model.security import AddressPair
+from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs, run
+from tests.attack.cast import (
+    ATTACKER,
+    GUESTS,
+    INSIDER,
+    MEMBERS,
+    PAIR,
+    PAIR_MAC,
+    PAIR_PREFIX,
+    PAIR_WITH_MAC,
+    ROUTER,
+    V4_SUBNET,
+    V6_SUBNET,
+    Member,
+    address,
+)
+from tests.attack.scene import Scene, ready
+from tests.functional.engine.lab import HOST, Lab
+
+PHYSNET = PhysicalNetwork("physnet1")
+UPLINK = "uplink"
+HUB = "hub"
+GUARDED = Network(
+    network_id=NetworkId("guarded"),
+    network_type=NetworkType.VLAN,
+    physical_network=PHYSNET,
+    segmentation_id=100,
+    subnets=(
+        Subnet(cidr=V4_SUBNET, gateway=V4_SUBNET[1]),
+        Subnet(cidr=V6_SUBNET, gateway=V6_SUBNET[1]),
+    ),
+)
+OPEN = replace(
+    GUARDED, network_id=NetworkId("open"), segmentation_id=200, port_security=False, neighbor_replies=False
+)
+TUNSETIFF = 0x400454CA
+IFF_TAP_NO_PI = 0x1002
+CALL_TIMEOUT_S = 30.0
+
+R = TypeVar("R")
+
+
+def open_device(name: str) -> int:
+    """Return a descriptor of the TAP, made if it is not there, as a guest holds it; reads do not block."""
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP_NO_PI))
+    return descriptor
+
+
+class Live:
+    """An event loop that runs in a thread of its own: the engine goes on while a test looks at devices."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="engine", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine in the loop and return its result; raises what it raises, and TimeoutError."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(CALL_TIMEOUT_S)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CALL_TIMEOUT_S)
+        self.loop.close()
+
+
+class AttackedHost:
+    """The host, its two networks and the hub. Run in a network namespace of its own."""
+
+    def __init__(self, ovs: PrivateOvs, intents: OvsdbServer) -> None:
+        # What the kernel sends on its own account would be taken for the switch's.
+        Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+        self.live = Live()
+        self.lab = Lab(ovs, intents)
+        self.descriptors: list[int] = []
+        self.hub = self._hub()
+        uplink = self._device(UPLINK)
+        run(["ip", "link", "set", "dev", UPLINK, "up"])
+        self.live.call(self.lab.start(physical_networks={PHYSNET: (DeviceName(UPLINK),)}))
+        self.guarded = self._network(GUARDED, uplink, guarded=True)
+        self.open = self._network(OPEN, uplink, guarded=False)
+        self.guarded.others, self.open.others = (self.open,), (self.guarded,)
+        for scene in (self.hub, self.open, self.guarded):
+            ready(scene)
+
+    def close(self) -> None:
+        self.live.call(self.lab.stop())
+        self.live.close()
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+    def _device(self, name: str) -> int:
+        descriptor = open_device(name)
+        self.descriptors.append(descriptor)
+        return descriptor
+
+    def _hub(self) -> Scene:
+        """A bridge that nobody owns and that copies each frame to all its ports, the sender's too."""
+        ovs = self.lab.ovs
+        names = {member: f"{HUB}-{member.name}" for member in MEMBERS}
+        devices = {member: self._device(name) for member, name in names.items()}
+        ovs.vsctl("add-br", HUB, "--", "set", "bridge", HUB, "datapath_type=netdev", "fail_mode=secure")
+        ports = [word for name in names.values() for word in ("--", "add-port", HUB, name)]
+        ovs.vsctl(*ports[1:])
+        for name in names.values():
+            run(["ip", "link", "set", "dev", name, "up"])
+        ovs.ovs_ofctl("add-flow", HUB, "actions=in_port,all")
+        return Scene(HUB, devices, dumb=True)
+
+    def _network(self, network: Network, uplink: int, *, guarded: bool) -> Scene:
+        self.live.call(self.lab.apply_network(network))
+        specs = [port_spec(member, network, guarded=guarded) for member in GUESTS]
+        ports = self.live.call(self.lab.plug(*specs))
+        devices = {
+            member: self._device(port.binding.device) for member, port in zip(GUESTS, ports, strict=True)
+        }
+        return Scene(network.network_id, {**devices, ROUTER: uplink}, tag=network.segmentation_id)
+
+
+def port_spec(member: Member, network: Network, *, guarded: bool) -> PortSpec:
+    """Return a guest's port; in the guarded network with what protects it."""
+    return PortSpec(
+        port_id=PortId(f"{network.network_id}-{member.name}"),
+        network_id=network.network_id,
+        host_id=HOST,
+        consumer=VmConsumer(),
+        mac_address=MacAddress(member.mac),
+        fixed_ips=tuple(ipaddress.ip_address(member.address(version)) for version in (4, 6)),
+        port_security=False if member == INSIDER else None,
+        allowed_address_pairs=attackers_pairs() if member == ATTACKER else (),
+    )
+
+
+def attackers_pairs() -> tuple[AddressPair, ...]:
+    """Return what ATTACKER may use besides its own addresses."""
+    return tuple(
+        pair
+        for version in (4, 6)
+        for pair in (
+            AddressPair(ipaddress.ip_network(address(PAIR, version))),
+            AddressPair(ipaddress.ip_network(address(PAIR_WITH_MAC, version)), MacAddress(PAIR_MAC)),
+            AddressPair(ipaddress.ip_network(PAIR_PREFIX[version])),
+        )
+    )
