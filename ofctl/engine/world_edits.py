@@ -8,7 +8,13 @@ from typing import Protocol
 from ofctl.model.ids import DeviceName, MacAddress, NetworkIndex, OfPort, PortId, PortIndex
 from ofctl.model.network import IpAddress, NumberedNetwork
 from ofctl.model.port import Binding
-from ofctl.model.security import AddressPair, SecurityGroupId
+from ofctl.model.security import (
+    AddressGroupId,
+    AddressPair,
+    NumberedAddressGroup,
+    NumberedSecurityGroup,
+    SecurityGroupId,
+)
 from ofctl.pipeline.world import World, WorldPort
 
 
@@ -111,3 +117,43 @@ class DropNetwork:
 
     def applied_to(self, world: World) -> World:
         return world.without_network(self.index) if self.index in world.networks else world
+
+
+@dataclass(frozen=True, slots=True)
+class PutSecurityGroup:
+    """Let the switch know a security group, or know it anew: its ports' flows follow."""
+
+    group: NumberedSecurityGroup
+
+    def applied_to(self, world: World) -> World:
+        return world.with_security_group(self.group)
+
+
+@dataclass(frozen=True, slots=True)
+class DropSecurityGroup:
+    """Let the switch forget a security group that nobody names."""
+
+    group_id: SecurityGroupId
+
+    def applied_to(self, world: World) -> World:
+        return world.without_security_group(self.group_id) if self.group_id in world.security_groups else world
+
+
+@dataclass(frozen=True, slots=True)
+class PutAddressGroup:
+    """Let the switch know an address group, or know it anew."""
+
+    group: NumberedAddressGroup
+
+    def applied_to(self, world: World) -> World:
+        return world.with_address_group(self.group)
+
+
+@dataclass(frozen=True, slots=True)
+class DropAddressGroup:
+    """Let the switch forget an address group that nobody names."""
+
+    group_id: AddressGroupId
+
+    def applied_to(self, world: World) -> World:
+        return world.without_address_group(self.group_id) if self.group_id in world.address_groups else world

@@ -207,8 +207,12 @@ class Chain:
 
     def flows(self, ask: Callable[[FeatureApp], Iterable[Flow]], cookie: Cookie, subject: str) -> tuple[Flow, ...]:
         """Return all apps' answers to one question. Raises AppFailed: a third party's answer is not right."""
-        core = (self._detoured(flow) for app in self.core for flow in ask(app))
-        return (*core, *(flow for app in self.guests for flow in self._asked(app, ask, cookie, subject)))
+        others = (flow for app in self.guests for flow in self._asked(app, ask, cookie, subject))
+        return (*self.core_flows(ask), *others)
+
+    def core_flows(self, ask: Callable[[FeatureApp], Iterable[Flow]]) -> tuple[Flow, ...]:
+        """Return the core's answers to a question that third parties are not asked."""
+        return tuple(self._detoured(flow) for app in self.core for flow in ask(app))
 
     def groups(self, groups: Iterable[Group]) -> tuple[Group, ...]:
         """Return the core's groups with the ways of their buckets led through the apps."""

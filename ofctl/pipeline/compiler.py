@@ -1,20 +1,24 @@
 """From the world to flows: the apps' answers put together, part by part.
 
-The parts (host, networks, shards, ports) are independent: the whole is their union, and a change of the world is a
-change of few of them.
+The parts (host, networks, shards, ports, security groups, addresses) are independent: the whole is their union, and a
+change of the world is a change of few of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from ofctl.model.ids import NetworkIndex, PortIndex
+from ofctl.model.network import IpNetwork
+from ofctl.model.security import NumberedSecurityGroup, SecurityGroupId
+from ofctl.pipeline.affected import changed_groups, changed_places, changed_ports, changed_prefixes
 from ofctl.pipeline.anchors import Chain
 from ofctl.pipeline.changes import Change
 from ofctl.pipeline.diff import diff
 from ofctl.pipeline.feature import FeatureApp
-from ofctl.pipeline.flow import Flow, FlowSet, Group
+from ofctl.pipeline.flow import Cookie, Flow, FlowSet, Group
+from ofctl.pipeline.membership import NO_ADDRESSES
 from ofctl.pipeline.probe import Probe
 from ofctl.pipeline.tables import (
     PATHS,
@@ -22,12 +26,26 @@ from ofctl.pipeline.tables import (
     TABLES,
     check_declaration,
     host_cookie,
+    member_cookie,
     network_cookie,
     port_cookie,
+    security_group_cookie,
 )
 from ofctl.pipeline.world import World, WorldPort
 
 NOWHERE: frozenset[int] = frozenset()
+ANY_NETWORK = NetworkIndex(0)
+"""Of the cookie of address groups' prefixes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Flows that a port needs and that are not its own, all of one cookie."""
+
+    cookie: Cookie
+    flows: FlowSet
+    complete: bool
+    """Whether these are all flows of the cookie; if not, there are others that the port does not need."""
 
 
 class Compiler:
@@ -79,6 +97,50 @@ class Compiler:
         subject, cookie = f"port {port.port_id}", port_cookie(port.index)
         return FlowSet(self._chain.flows(lambda app: app.port_flows(port, world), cookie, subject))
 
+    def compile_security_group(self, group_id: SecurityGroupId, world: World) -> FlowSet:
+        """Return the flows of a security group's rules, all under its cookie; raises KeyError if it is not there."""
+        return self._group(world.security_groups[group_id], world)
+
+    def _group(self, group: NumberedSecurityGroup, world: World) -> FlowSet:
+        return self._of_core(lambda app: app.security_group_flows(group, world))
+
+    def compile_address(self, network: NetworkIndex, prefix: IpNetwork, world: World) -> FlowSet:
+        """Return the flows of an address as a member of security groups, under `member_cookie(network)`."""
+        return self._of_core(lambda app: app.address_flows(network, prefix, world))
+
+    def compile_prefix(self, prefix: IpNetwork, world: World) -> FlowSet:
+        """Return the flows of a prefix as a member of address groups, under `member_cookie(0)`."""
+        return self._of_core(lambda app: app.prefix_flows(prefix, world))
+
+    def _of_core(self, ask: Callable[[FeatureApp], Iterable[Flow]]) -> FlowSet:
+        return FlowSet(self._chain.core_flows(ask))
+
+    def closure(self, port: PortIndex, world: World) -> tuple[Dependency, ...]:
+        """Return what a port's own flows are not enough without: its groups' rules, and the members that they name.
+
+        One entry for each cookie, so that a few dumps by exact cookie show all of it. Raises KeyError.
+        """
+        there = world.ports[port]
+        found: list[Dependency] = []
+        places: set[IpNetwork] = set()
+        prefixes: set[IpNetwork] = set()
+        network_id = world.networks[there.network].network_id
+        for group in world.groups_of(there):
+            found.append(Dependency(security_group_cookie(group.index), self._group(group, world), complete=True))
+            for rule in group.group.rules:
+                if rule.remote_security_group is not None:
+                    members = world.addresses_in(rule.remote_security_group)
+                    places.update(prefix for network, prefix in members if network == network_id)
+                if rule.remote_address_group is not None:
+                    prefixes.update(world.address_groups[rule.remote_address_group].group.addresses)
+        if places:
+            flows = FlowSet.union(self.compile_address(there.network, prefix, world) for prefix in places)
+            found.append(Dependency(member_cookie(there.network), flows, complete=False))
+        if prefixes:
+            flows = FlowSet.union(self.compile_prefix(prefix, world) for prefix in prefixes)
+            found.append(Dependency(member_cookie(ANY_NETWORK), flows, complete=False))
+        return tuple(found)
+
     def probes(self, port: PortIndex, world: World) -> tuple[Probe, ...]:
         """Return the probes of a port; what some feature's policy blocks is expected nowhere. Raises KeyError."""
         there = world.ports[port]
@@ -108,8 +170,14 @@ class Compiler:
             yield self.compile_network(network, world)
             for shard in world.shards(network):
                 yield self.compile_shard(network, shard, world)
+            for prefix in world.membership.addresses.get(world.networks[network].network_id, NO_ADDRESSES):
+                yield self.compile_address(network, prefix, world)
         for port in world.ports.values():
             yield self._port(port, world)
+        for group in world.security_groups.values():
+            yield self._group(group, world)
+        for prefix in world.membership.prefixes:
+            yield self.compile_prefix(prefix, world)
 
     def changes(self, before: World, after: World) -> tuple[Change, ...]:
         """Return what takes a switch from `before` to `after`, in time proportional to their difference.
@@ -131,6 +199,8 @@ class Compiler:
                 continue
             old += self._changed(network, before, after, everything=not same)
             new += self._changed(network, after, before, everything=not same)
+        old += self._changed_groups(before, after)
+        new += self._changed_groups(after, before)
         return diff(FlowSet.union(old), FlowSet.union(new))
 
     def _changed(self, network: NetworkIndex, world: World, other: World, *, everything: bool) -> Iterator[FlowSet]:
@@ -151,3 +221,14 @@ class Compiler:
                 there = known.get(port.index)
                 if there is not port and there != port:  # most are the same objects, which is cheaper to see
                     yield self._port(port, world)
+
+    def _changed_groups(self, world: World, other: World) -> Iterator[FlowSet]:
+        """Yield the parts of `world` that groups and their members make differ from those in `other`."""
+        for index in changed_ports(world, other):
+            yield self.compile_port(index, world)
+        for group in changed_groups(world, other):
+            yield self._group(group, world)
+        for network, prefix in changed_places(world, other):
+            yield self.compile_address(network, prefix, world)
+        for prefix in changed_prefixes(world, other):
+            yield self.compile_prefix(prefix, world)

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from ofctl.model.ids import NetworkIndex
+from ofctl.model.network import IpNetwork
+from ofctl.model.security import NumberedSecurityGroup
 from ofctl.pipeline.app import AnchoredTable, App, Counter, Place, RegisterBits
 from ofctl.pipeline.fields import RegisterSlice
 from ofctl.pipeline.flow import Flow, Group, Table
@@ -74,7 +76,32 @@ class FeatureApp(App):
         return True
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
-        """Return the flows of a port, a number that does not depend on other ports. May look at port and network."""
+        """Return the flows of a port, a number that does not depend on other ports.
+
+        May look at port and network; of its security groups at their numbers, whether they are stateful, and whether
+        they have egress rules.
+        """
+        return ()
+
+    def security_group_flows(self, group: NumberedSecurityGroup, world: World) -> Iterable[Flow]:
+        """Return the flows of a security group's rules, whoever is in it. Only the core's apps are asked.
+
+        May look at the group, and at the numbers of the groups that its rules name.
+        """
+        return ()
+
+    def address_flows(self, network: NetworkIndex, prefix: IpNetwork, world: World) -> Iterable[Flow]:
+        """Return the flows of an address that belongs to security groups. Only the core's apps are asked.
+
+        May look at which groups it belongs to in its network, and which rules name those (`world.membership`).
+        """
+        return ()
+
+    def prefix_flows(self, prefix: IpNetwork, world: World) -> Iterable[Flow]:
+        """Return the flows of a prefix that belongs to address groups. Only the core's apps are asked.
+
+        May look at which groups it belongs to, and which rules name those (`world.membership`).
+        """
         return ()
 
     def packet_in(self, packet: PacketIn, world: World) -> Iterable[PacketOut]:

@@ -10,84 +10,21 @@ from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ofctl.model.ids import MacAddress, NetworkIndex, OfPort, PhysicalNetwork, PortId, PortIndex
-from ofctl.model.network import IpAddress, Network, NumberedNetwork
+from ofctl.model.ids import NetworkIndex, PhysicalNetwork, PortIndex
+from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.security import (
+    MAX_GROUP_INDEX,
     AddressGroupId,
-    AddressPair,
     NumberedAddressGroup,
     NumberedSecurityGroup,
+    SecurityGroup,
     SecurityGroupId,
 )
-from ofctl.pipeline.annotations import annotations_of
-from ofctl.pipeline.flow import MAX_BUCKETS
-from ofctl.pipeline.tables import MAX_NETWORK_INDEX, MAX_PORT_INDEX, MAX_SHARDS
+from ofctl.pipeline.membership import NO_NAMINGS, NO_PORTS, Membership, Place, Seat
+from ofctl.pipeline.tables import MAX_NETWORK_INDEX
+from ofctl.pipeline.world_port import MAX_OFPORT, MAX_ZONE, Uplink, WorldPort, check_ofport
 
-MAX_OFPORT = 0xFEFF
-"""Largest number that ovs-vswitchd gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorldPort:
-    """A port as the pipeline knows it. Raises ValueError for a number outside of its range."""
-
-    port_id: PortId
-    index: PortIndex
-    slot: int
-    """Place in the network's flood groups, 0 upwards."""
-    network: NetworkIndex
-    mac_address: MacAddress
-    ofport: OfPort
-    annotations: tuple[tuple[str, str], ...] = ()
-    """What apps add to a port, by APP/NAME."""
-    addresses: tuple[IpAddress, ...] = ()
-    """The guest's fixed addresses."""
-    address_pairs: tuple[AddressPair, ...] = ()
-    """What it may use besides them."""
-    port_security: bool | None = None
-    """Whether its senders are checked; None: as its network says."""
-    security_groups: tuple[SecurityGroupId, ...] = ()
-    zone: int = 0
-    """Its connection table, 1 to 65,535; 0 if it has none."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.index <= MAX_PORT_INDEX:
-            raise ValueError(f"port {self.port_id}: index {self.index} is outside of 1 to {MAX_PORT_INDEX}")
-        if not 0 <= self.slot < MAX_SHARDS * MAX_BUCKETS:
-            raise ValueError(f"port {self.port_id}: slot {self.slot} is outside of 0 to {MAX_SHARDS * MAX_BUCKETS - 1}")
-        check_ofport(self.ofport, f"port {self.port_id}")
-
-    @property
-    def shard(self) -> int:
-        """Which of the network's flood groups the port is in."""
-        return self.slot // MAX_BUCKETS
-
-    def annotations_of(self, app: str) -> dict[str, str]:
-        """Return one app's annotations by their own names."""
-        return annotations_of(app, self.annotations)
-
-    @property
-    def mac_number(self) -> int:
-        """The MAC address as a number of 48 bits."""
-        return int(self.mac_address.replace(":", ""), 16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uplink:
-    """The way out for a physical network."""
-
-    physical_network: PhysicalNetwork
-    ofport: OfPort
-
-    def __post_init__(self) -> None:
-        check_ofport(self.ofport, f"uplink {self.physical_network}")
-
-
-def check_ofport(ofport: int, subject: str) -> None:
-    """Raise ValueError unless `ofport` is a number that the switch gives to a port."""
-    if not 0 < ofport <= MAX_OFPORT:
-        raise ValueError(f"{subject}: ofport {ofport} is outside of 1 to {MAX_OFPORT}")
-
+__all__ = ["MAX_OFPORT", "MAX_ZONE", "Uplink", "World", "WorldPort", "check_ofport"]
 
 Shards = Mapping[int, tuple[WorldPort, ...]]
 Claim = tuple[str, object, object]
@@ -96,7 +33,7 @@ Claim = tuple[str, object, object]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Networks, ports and uplinks. Start from `World()`; equality compares all three."""
+    """Networks, ports, uplinks and groups. Start from `World()`; equality compares all of them."""
 
     networks: Mapping[NetworkIndex, Network] = field(default_factory=dict)
     ports: Mapping[PortIndex, WorldPort] = field(default_factory=dict)
@@ -106,6 +43,8 @@ class World:
     claims: Mapping[Claim, str] = field(default_factory=dict, compare=False)
     security_groups: Mapping[SecurityGroupId, NumberedSecurityGroup] = field(default_factory=dict)
     address_groups: Mapping[AddressGroupId, NumberedAddressGroup] = field(default_factory=dict)
+    membership: Membership = field(default_factory=Membership, compare=False)
+    """Which addresses belong to which groups, and whose rules name them."""
 
     def with_network(self, network: NumberedNetwork) -> World:
         """Return this world with the network added or replaced.
@@ -117,6 +56,8 @@ class World:
         claims = dict(self.claims)
         before = self.networks.get(network.index)
         if before is not None:
+            if before.network_id != network.network.network_id and self.shards_by_network.get(network.index):
+                raise ValueError(f"network index {network.index} is that of {before.network_id}, which has ports")
             _release(claims, _network_claims(before))
         _take(claims, _network_claims(network.network), f"network {network.network.network_id}")
         networks = {**self.networks, network.index: network.network}
@@ -137,12 +78,14 @@ class World:
     def with_ports(self, ports: Iterable[WorldPort]) -> World:
         """Return this world with the ports added or replaced; one copy however many they are.
 
-        Raises ValueError if a port's network is not there, or if its ofport, or its MAC address or slot within the
-        network, is another port's; KeyError never.
+        Raises ValueError if a port's network or one of its security groups is not there, if its groups are stateful
+        and stateless ones, or if its ofport or zone, or its MAC address or slot within the network, is another
+        port's; KeyError never.
         """
         everyone, claims = dict(self.ports), dict(self.claims)
         shards = dict(self.shards_by_network)
         ports = tuple(ports)
+        leaving = [self._seat(self.ports[port.index]) for port in ports if port.index in everyone]
         for port in ports:
             before = everyone.pop(port.index, None)
             if before is not None:
@@ -153,10 +96,14 @@ class World:
                 raise ValueError(f"port {port.port_id} is in network {port.network}, which is not there")
             if port.index in everyone:
                 raise ValueError(f"port {port.port_id} has the index of {everyone[port.index].port_id}")
+            self._check_groups(port)
             _take(claims, _port_claims(port), f"port {port.port_id}")
             everyone[port.index] = port
             _join(shards, port)
-        return replace(self, ports=everyone, shards_by_network=shards, claims=claims)
+        joining = [self._seat(port) for port in ports]
+        membership = self.membership.with_seats(leaving, joining)
+        membership.check(((seat.network, prefix) for seat in joining for prefix in seat.prefixes), ())
+        return replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
 
     def without_port(self, index: PortIndex) -> World:
         """Return this world without the port; raises KeyError if it is not there."""
@@ -166,11 +113,14 @@ class World:
         """Return this world without the ports; raises KeyError if one is not there."""
         everyone, claims = dict(self.ports), dict(self.claims)
         shards = dict(self.shards_by_network)
+        leaving = []
         for index in indexes:
             port = everyone.pop(index)
             _release(claims, _port_claims(port))
             _leave(shards, port)
-        return replace(self, ports=everyone, shards_by_network=shards, claims=claims)
+            leaving.append(self._seat(port))
+        membership = self.membership.with_seats(leaving, ())
+        return replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
 
     def with_uplink(self, uplink: Uplink) -> World:
         """Return this world with the uplink added or replaced; raises ValueError if its ofport is another's."""
@@ -187,6 +137,116 @@ class World:
         uplinks, claims = dict(self.uplinks), dict(self.claims)
         _release(claims, _uplink_claims(uplinks.pop(physical_network)))
         return replace(self, uplinks=uplinks, claims=claims)
+
+    def with_security_group(self, group: NumberedSecurityGroup) -> World:
+        """Return this world with the security group added or replaced; its ports and members count at once.
+
+        Raises ValueError if its number is another's, if its rules name a group that is not there (itself it may), or
+        if it becomes stateful or stateless and one of its ports has a group of the other kind, or no zone.
+        """
+        group_id = group.group.security_group_id
+        before = self.security_groups.get(group_id)
+        subject = f"security group {group_id}"
+        claims = _numbered(
+            self.claims, "security group number", None if before is None else before.index, group.index, subject
+        )
+        world = replace(self, security_groups={**self.security_groups, group_id: group}, claims=claims)
+        for rule in group.group.rules:
+            for what, named, there in (
+                ("security group", rule.remote_security_group, world.security_groups),
+                ("address group", rule.remote_address_group, world.address_groups),
+            ):
+                if named is not None and named not in there:
+                    raise ValueError(f"a rule of {subject} names {what} {named}, which is not there")
+        if before is not None and before.group.stateful != group.group.stateful:
+            for index in self.membership.ports.get(group_id, NO_PORTS):
+                world._check_groups(self.ports[index])
+        return world._with_membership(self.membership.with_group(before, group), group.group)
+
+    def without_security_group(self, group_id: SecurityGroupId) -> World:
+        """Return this world without the group; raises KeyError, or ValueError while a port or a rule names it."""
+        groups, claims = dict(self.security_groups), dict(self.claims)
+        before = groups.pop(group_id)
+        ports = self.membership.ports.get(group_id, NO_PORTS)
+        if ports:
+            raise ValueError(f"security group {group_id} has ports: {self.ports[next(iter(ports))].port_id}")
+        others = [each.group for each in self.membership.named_by.get(group_id, NO_NAMINGS)]
+        if any(index != before.index for index in others):
+            raise ValueError(f"security group {group_id} is named by the rules of others")
+        _release(claims, [("security group number", before.index, None)])
+        membership = self.membership.with_group(before, None)
+        return replace(self, security_groups=groups, claims=claims, membership=membership)
+
+    def with_address_group(self, group: NumberedAddressGroup) -> World:
+        """Return this world with the address group added or replaced; raises ValueError if its number is another's."""
+        group_id = group.group.address_group_id
+        before = self.address_groups.get(group_id)
+        subject = f"address group {group_id}"
+        claims = _numbered(
+            self.claims, "address group number", None if before is None else before.index, group.index, subject
+        )
+        membership = self.membership.with_address_group(None if before is None else before.group, group.group)
+        membership.check((), group.group.addresses)
+        groups = {**self.address_groups, group_id: group}
+        return replace(self, address_groups=groups, claims=claims, membership=membership)
+
+    def without_address_group(self, group_id: AddressGroupId) -> World:
+        """Return this world without the group; raises KeyError, or ValueError while a rule names it."""
+        groups, claims = dict(self.address_groups), dict(self.claims)
+        before = groups.pop(group_id)
+        if self.membership.prefixes_named_by.get(group_id):
+            raise ValueError(f"address group {group_id} is named by rules of security groups")
+        _release(claims, [("address group number", before.index, None)])
+        membership = self.membership.with_address_group(before.group, None)
+        return replace(self, address_groups=groups, claims=claims, membership=membership)
+
+    def groups_of(self, port: WorldPort) -> tuple[NumberedSecurityGroup, ...]:
+        """Return the security groups of a port in its order."""
+        return tuple(self.security_groups[group] for group in port.security_groups)
+
+    def ports_in(self, group_id: SecurityGroupId) -> tuple[WorldPort, ...]:
+        """Return the ports of a security group, without looking at any other port."""
+        return tuple(self.ports[index] for index in self.membership.ports.get(group_id, NO_PORTS))
+
+    def addresses_in(self, group_id: SecurityGroupId) -> set[Place]:
+        """Return network and prefix of all that a security group means as a remote end."""
+        places = {(member.network_id, member.address) for member in self.security_groups[group_id].group.members}
+        for port in self.ports_in(group_id):
+            network_id = self.networks[port.network].network_id
+            places.update((network_id, prefix) for prefix in port.prefixes)
+        return places
+
+    def _seat(self, port: WorldPort) -> Seat:
+        network_id = self.networks[port.network].network_id
+        return Seat(network_id, port.index, port.security_groups, port.prefixes if port.security_groups else ())
+
+    def _check_groups(self, port: WorldPort) -> None:
+        if not port.security_groups:
+            return
+        kinds: dict[bool, SecurityGroupId] = {}
+        for group_id in port.security_groups:
+            group = self.security_groups.get(group_id)
+            if group is None:
+                raise ValueError(f"port {port.port_id} has security group {group_id}, which is not there")
+            kinds.setdefault(group.group.stateful, group_id)
+        if len(kinds) > 1:
+            raise ValueError(
+                f"port {port.port_id} has security groups {kinds[True]}, which is stateful, and {kinds[False]}, which "
+                "is not: all must be of one kind"
+            )
+        if True in kinds and not port.zone:
+            raise ValueError(f"port {port.port_id} has stateful security groups and no connection zone")
+
+    def _with_membership(self, membership: Membership, group: SecurityGroup) -> World:
+        """Return this world with the index as it is after a change of a security group; raises ValueError."""
+        group_id = group.security_group_id
+        world = replace(self, membership=membership)
+        renamed = set(membership.named_by.differing(self.membership.named_by))
+        places = {place for named in {*renamed, group_id} for place in world.addresses_in(named)}
+        address_groups = membership.prefixes_named_by.differing(self.membership.prefixes_named_by)
+        prefixes = {prefix for named in address_groups for prefix in self.address_groups[named].group.addresses}
+        membership.check(places, prefixes)
+        return world
 
     def uplink_of(self, network: NetworkIndex) -> Uplink | None:
         """Return the uplink of a network, None if it has none or the switch has not; raises KeyError."""
@@ -210,6 +270,7 @@ def _port_claims(port: WorldPort) -> tuple[Claim, ...]:
         ("ofport", port.ofport, None),
         ("mac_address", port.network, port.mac_address),
         ("slot", port.network, port.slot),
+        *((("zone", port.zone, None),) if port.zone else ()),
     )
 
 
@@ -221,6 +282,18 @@ def _network_claims(network: Network) -> tuple[Claim, ...]:
     if network.physical_network is None:
         return ()
     return (("segment", network.physical_network, network.segmentation_id),)
+
+
+def _numbered(claims: Mapping[Claim, str], what: str, before: int | None, after: int, subject: str) -> dict[Claim, str]:
+    """Return the claims with the number that a group has; it keeps the first that it is given."""
+    if before not in (None, after):
+        raise ValueError(f"{subject} has number {before}, and cannot become {after}")
+    if not 0 < after <= MAX_GROUP_INDEX:
+        raise ValueError(f"{subject}: number {after} is outside of 1 to {MAX_GROUP_INDEX}")
+    taken = dict(claims)
+    if before is None:
+        _take(taken, [(what, after, None)], subject)
+    return taken
 
 
 def _take(claims: dict[Claim, str], wanted: Iterable[Claim], subject: str) -> None:
