@@ -79,6 +79,7 @@ _ORDER: tuple[tuple[Field, int, int, int | None], ...] = (
     (f.ARP_THA, _OXM, 25, header(NXM_1, 18, 6)),
 )
 _ORDER_BEHIND_REGISTERS: tuple[tuple[Field, int, int, int | None], ...] = (
+    (f.XXREG2, NXM_1, 113, None),
     (f.CT_STATE, NXM_1, 105, None),
     (f.CT_ZONE, NXM_1, 106, None),
     (f.CT_MARK, NXM_1, 107, None),

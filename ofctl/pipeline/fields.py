@@ -52,6 +52,8 @@ class RegisterSlice:
 IN_PORT = Field("in_port", 32, maskable=False)
 """Writable: OVS sends nothing back to the port that a packet came from, so a reply sets in_port to 0 first."""
 METADATA = Field("metadata", 64)
+XXREG2 = Field("xxreg2", 128)
+"""Registers 8 to 11 in one, for an IPv6 address; for actions. Matches name the registers, as OVS dumps them."""
 CONJ_ID = Field("conj_id", 32, maskable=False, writable=False)
 """The conjunction all of whose clauses the packet has met in this table."""
 ETH_DST = Field("eth_dst", 48)

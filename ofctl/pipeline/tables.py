@@ -53,7 +53,16 @@ CLASSIFY = Table(0, "classify", "classification", "Port or tag to network; every
 ORIGIN = Table(
     10, "origin", "provider", "Frames from outside: drop those with a plugged port's MAC, learn the others'."
 )
-SENDER = Table(12, "sender", "port_security", "Frames from a port: dropped unless their sender is that port's guest.")
+SENDER = Table(12, "sender", "port_security", "Frames from a port: dropped unless their MAC address is one of its own.")
+SENDER_PROTOCOL = Table(13, "sender-protocol", "port_security", "What a guest may send at all, by protocol.")
+SENDER_NEIGHBOR = Table(
+    14, "sender-neighbor", "port_security", "ARP and ND from a guest: which address they claim, and whether it is its."
+)
+SENDER_LINK = Table(15, "sender-link", "port_security", "ARP, RARP and ND from a guest: the MAC address inside.")
+SENDER_ADDRESS = Table(16, "sender-address", "port_security", "IP from a guest: whether the source address is its.")
+SENDER_IPV4 = Table(17, "sender-ipv4", "port_security", "CLAIM against the port's IPv4 addresses; sets OWN.")
+SENDER_IPV6 = Table(18, "sender-ipv6", "port_security", "CLAIM against the port's IPv6 addresses; sets OWN.")
+SENDER_VERDICT = Table(19, "sender-verdict", "port_security", "On if OWN is set, else drop.")
 EGRESS_TRACK = Table(30, "egress-track", "security_group", "IP from a filtered port goes through its connection table.")
 EGRESS_STATE = Table(31, "egress-state", "security_group", "From a filtered port: which rules judge it.")
 EGRESS_VERDICT = Table(
@@ -61,7 +70,11 @@ EGRESS_VERDICT = Table(
 )
 FENCE_CHOICE = Table(49, "fence-choice", "fencing", "Where to, if a fenced guest has said so; else on.")
 FORWARD = Table(50, "forward", "forwarding", "Known unicast to its port; reserved multicast is dropped.")
-NEIGHBORS = Table(55, "neighbors", "arp_nd", "ARP and ND questions about known addresses are answered here.")
+NEIGHBORS = Table(55, "neighbors", "arp_nd", "ARP requests and neighbor solicitations are told from all else.")
+NEIGHBOR_TARGET = Table(56, "neighbor-target", "arp_nd", "Whose address is asked for; unknown: flood, or drop.")
+NEIGHBOR_OWNER = Table(57, "neighbor-owner", "arp_nd", "The owner's own question goes on; another's gets its MAC address.")
+NEIGHBOR_REPLY = Table(58, "neighbor-reply", "arp_nd", "The question becomes the answer and turns around.")
+NEIGHBOR_OPTION = Table(59, "neighbor-option", "arp_nd", "The MAC address goes into a neighbor advertisement.")
 FLOOD = Table(60, "flood", "flooding", "Broadcast and multicast to all ports of the network and to its uplink.")
 UNKNOWN = Table(
     70, "unknown", "provider", "Unicast to no port of this host: outside if the network has one, else drop."
@@ -94,12 +107,23 @@ TABLES = (
     CLASSIFY,
     ORIGIN,
     SENDER,
+    SENDER_PROTOCOL,
+    SENDER_NEIGHBOR,
+    SENDER_LINK,
+    SENDER_ADDRESS,
+    SENDER_IPV4,
+    SENDER_IPV6,
+    SENDER_VERDICT,
     EGRESS_TRACK,
     EGRESS_STATE,
     EGRESS_VERDICT,
     FENCE_CHOICE,
     FORWARD,
     NEIGHBORS,
+    NEIGHBOR_TARGET,
+    NEIGHBOR_OWNER,
+    NEIGHBOR_REPLY,
+    NEIGHBOR_OPTION,
     FLOOD,
     UNKNOWN,
     INGRESS_TRACK,
@@ -128,9 +152,27 @@ DESTINATION_KNOWN = INGRESS_TRACK
 PATHS = (
     (CLASSIFY, ORIGIN),
     (CLASSIFY, SENDER),
+    (CLASSIFY, SOURCE_KNOWN),
     (ORIGIN, OUTSIDE),
     (ORIGIN, SOURCE_KNOWN),
-    (SENDER, SOURCE_KNOWN),
+    (SENDER, SENDER_PROTOCOL),
+    (SENDER_PROTOCOL, SENDER_NEIGHBOR),
+    (SENDER_PROTOCOL, SENDER_LINK),
+    (SENDER_PROTOCOL, SENDER_ADDRESS),
+    (SENDER_PROTOCOL, SOURCE_KNOWN),
+    (SENDER_NEIGHBOR, SENDER_LINK),
+    (SENDER_NEIGHBOR, SENDER_ADDRESS),
+    (SENDER_NEIGHBOR, SENDER_IPV4),
+    (SENDER_NEIGHBOR, SENDER_IPV6),
+    (SENDER_NEIGHBOR, SOURCE_KNOWN),
+    (SENDER_LINK, SENDER_ADDRESS),
+    (SENDER_LINK, SENDER_VERDICT),
+    (SENDER_LINK, SOURCE_KNOWN),
+    (SENDER_ADDRESS, SENDER_IPV4),
+    (SENDER_ADDRESS, SENDER_IPV6),
+    (SENDER_ADDRESS, SENDER_VERDICT),
+    (SENDER_ADDRESS, SOURCE_KNOWN),
+    (SENDER_VERDICT, SOURCE_KNOWN),
     (EGRESS_TRACK, EGRESS_STATE),
     (EGRESS_TRACK, FORWARD),
     (EGRESS_STATE, RULES_TRACKED),
@@ -141,8 +183,15 @@ PATHS = (
     (FORWARD, NEIGHBORS),
     (FORWARD, UNKNOWN),
     (FORWARD, DESTINATION_KNOWN),
+    (NEIGHBORS, NEIGHBOR_TARGET),
     (NEIGHBORS, FLOOD),
-    (NEIGHBORS, DESTINATION_KNOWN),
+    (NEIGHBOR_TARGET, NEIGHBOR_OWNER),
+    (NEIGHBOR_TARGET, FLOOD),
+    (NEIGHBOR_OWNER, NEIGHBOR_REPLY),
+    (NEIGHBOR_OWNER, FLOOD),
+    (NEIGHBOR_REPLY, NEIGHBOR_OPTION),
+    (NEIGHBOR_REPLY, DELIVER),
+    (NEIGHBOR_OPTION, DELIVER),
     (FLOOD, DESTINATION_KNOWN),
     (FLOOD, DELIVER),
     (UNKNOWN, OUTSIDE),
@@ -178,11 +227,19 @@ NETWORK = RegisterSlice("NETWORK", 0, 0, 16)
 SOURCE = RegisterSlice("SOURCE", 1, 0, 32)
 DESTINATION = RegisterSlice("DESTINATION", 2, 0, 32)
 
+OWNER = RegisterSlice("OWNER", 3, 0, 32)
 PROBE = RegisterSlice("PROBE", 4, 0, 32)
 GROUP = RegisterSlice("GROUP", 5, 0, 14)
 TO_GUEST = RegisterSlice("TO_GUEST", 5, 14, 1)
 ALLOWED = RegisterSlice("ALLOWED", 5, 15, 1)
 ZONE = RegisterSlice("ZONE", 5, 16, 16)
+OWN = RegisterSlice("OWN", 6, 0, 1)
+CLAIM = RegisterSlice("CLAIM", 8, 0, 32)
+CLAIM_1 = RegisterSlice("CLAIM_1", 9, 0, 32)
+CLAIM_2 = RegisterSlice("CLAIM_2", 10, 0, 32)
+CLAIM_3 = RegisterSlice("CLAIM_3", 11, 0, 32)
+CLAIMS = (CLAIM, CLAIM_1, CLAIM_2, CLAIM_3)
+"""An IPv6 address from its first octets to its last; as a whole it is XXREG2."""
 
 FENCE = RegisterSlice("FENCE", 11, 0, 8)
 CHOSEN = RegisterSlice("CHOSEN", 11, 8, 2)
@@ -193,11 +250,17 @@ REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",
     SOURCE: "index of the port that sent the frame, or FROM_OUTSIDE",
     DESTINATION: "index of the port to deliver to, or TO_OUTSIDE or TO_UNKNOWN; 0: not known yet",
+    OWNER: "index of the port whose address is asked for; 0 again when the question goes on",
     PROBE: "0, and in a probe PROBE_BIT and a number; no frame that comes in through a port has it set",
     GROUP: "index of the security group whose rules are asked",
     TO_GUEST: "1: its ingress rules are asked, 0: its egress rules",
     ALLOWED: "1: a rule has said yes; 0 again when the frame goes on",
     ZONE: "connection table of the filtered port that is asked for; 0 again when the frame goes on",
+    OWN: "1: the address in CLAIM is the sender's; 0 again when the frame goes on",
+    CLAIM: "IPv4 address that a sender claims, or the first quarter of an IPv6 one; 0 again when the frame goes on",
+    CLAIM_1: "second quarter",
+    CLAIM_2: "third quarter",
+    CLAIM_3: "fourth quarter",
     FENCE: "the fenced guest that had the frame last, with TO_PORT_FENCE if it stands there; or TAKEN; 0: none",
     CHOSEN: "where a fenced guest sends the frame: CHOSEN_PORT, CHOSEN_FLOOD; 0: it does not",
     HANDLER: "on the way to `to-app`: number of the app (bits 8 to 14) and the app's own tag (bits 0 to 7)",
@@ -241,6 +304,7 @@ class Priority(enum.IntEnum):
 
     MISS = 0
     BROAD = 100
+    CLASS = 200
     PORT = 300
     FORBIDDEN = 400
     PROBED = 500
@@ -249,6 +313,7 @@ class Priority(enum.IntEnum):
 PRIORITIES = {
     Priority.MISS: "what nothing else matches",
     Priority.BROAD: "a network as a whole, or a class of addresses",
+    Priority.CLASS: "a class of frames within a broader one",
     Priority.PORT: "one port, by ofport, MAC address or DESTINATION; an uplink and a tag; a learned address",
     Priority.FORBIDDEN: "what is dropped whoever sends it",
     Priority.PROBED: "for the time of a probe through a port's device: marks its frames",
