@@ -241,10 +241,10 @@ CLAIM_3 = RegisterSlice("CLAIM_3", 11, 0, 32)
 CLAIMS = (CLAIM, CLAIM_1, CLAIM_2, CLAIM_3)
 """An IPv6 address from its first octets to its last; as a whole it is XXREG2."""
 
-FENCE = RegisterSlice("FENCE", 11, 0, 8)
-CHOSEN = RegisterSlice("CHOSEN", 11, 8, 2)
+FENCE = RegisterSlice("FENCE", 6, 8, 8)
+CHOSEN = RegisterSlice("CHOSEN", 6, 16, 2)
 
-HANDLER = RegisterSlice("HANDLER", 10, 0, 16)
+HANDLER = RegisterSlice("HANDLER", 7, 0, 16)
 
 REGISTERS = {
     NETWORK: "index of the network that the frame is in; 0: none",

@@ -98,7 +98,7 @@ def test_handlers_are_numbered_and_only_they_may_hand_over() -> None:
     placed = place_apps([Both, Taker, Other], {})
     flows = {str(flow) for flow in Compiler((*CORE_APPS, *placed)).compile_all(WORLD).flows}
     for name, value in (("taker", "0x109"), ("other", "0x209")):
-        handed = f"actions=set_field:{value}/0xffff->reg10,resubmit(,to-app)"
+        handed = f"actions=set_field:{value}/0xffff->reg7,resubmit(,to-app)"
         assert any(flow.startswith(f"table={name}.out,") and flow.endswith(handed) for flow in flows)
     said = flows_of(Taker, world=WORLD)
     assert "table=taker.out,cookie=PORT:2,priority=20," in said and "actions=to_app(9)" in said
@@ -112,7 +112,7 @@ def test_handlers_are_numbered_and_only_they_may_hand_over() -> None:
 def test_a_mute_is_about_one_sender_and_one_app() -> None:
     port, outside = Sender.of(1, 7), Sender.of(1, FROM_OUTSIDE)
     assert str(mute(2, port)).endswith(
-        "priority=300,reg10=0x200/0x7f00,reg4=0x0/0x80000000,reg1=0x7/0xffffffff actions=drop"
+        "priority=300,reg7=0x200/0x7f00,reg4=0x0/0x80000000,reg1=0x7/0xffffffff actions=drop"
     )
     assert "reg0=0x1/0xffff" in str(mute(2, outside)) and "reg1=0x1000000/0xffffffff" in str(mute(2, outside))
     cookies = {
