@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError, Refused
+from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError
 from ofctl.model.confirmation import RequestRecord
-from ofctl.model.ids import HostId, NetworkId, NetworkIndex, PortId
-from ofctl.model.network import Network, NumberedNetwork
+from ofctl.model.ids import HostId, NetworkId, PortId
 from ofctl.model.port import Binding, BindingNumbers
-from ofctl.ovsdb.intent_rows import (
-    BINDING_KEY,
-    NETWORK_KEY,
-    binding_columns,
-    confirmation_columns,
-    network_columns,
-    network_of,
-)
+from ofctl.ovsdb.intent_rows import BINDING_KEY, binding_columns, confirmation_columns
 from ofctl.ovsdb.intent_view import IntentView
-from ofctl.ovsdb.notation import delete, insert, named, ovs_set, reference, row_name, update
+from ofctl.ovsdb.notation import delete, insert, named, ovs_set, row_name, update
 from ofctl.ovsdb.operation import Operation
 from ofctl.ovsdb.replica import Json, column, identity
 from ofctl.pipeline.tables import LAYOUT_VERSION
 
 T = TypeVar("T")
-
-
-class NumberTaken(DriverError):
-    """Another host has given out the same network index meanwhile: take the next."""
 
 
 class GlobalTaken(DriverError):
@@ -47,62 +35,6 @@ class IntentOperation(Operation[IntentView, T], Generic[T]):
             self._on_settled(outcome)
 
 
-class PutNetwork(IntentOperation[NumberedNetwork]):
-    """A network with this content, under the index it has or a new one."""
-
-    def __init__(self, network: Network, index: NetworkIndex, on_settled: Callable[[Any], None]) -> None:
-        super().__init__(f"network:{network.network_id}", on_settled=on_settled)
-        self.network = network
-        self.index = index
-
-    def build(self, view: IntentView) -> list[Json]:
-        columns = network_columns(self.network, self.index)
-        present = view.networks.get(self.network.network_id)
-        if present is None:
-            return [insert("Network", columns, name=row_name("network", self.network.network_id))]
-        return [update("Network", identity(present), without(columns, NETWORK_KEY))]
-
-    def result(self, view: IntentView, marker: int) -> NumberedNetwork:  # noqa: ARG002
-        return network_of(view.network(self.network.network_id))
-
-    def explain(self, failure: str) -> OfctlError:
-        if '"network_index"' in failure or '"network_id"' in failure:
-            return NumberTaken(f"another host has just made a network: {failure}")
-        return super().explain(failure)
-
-
-class DeleteNetwork(IntentOperation[NetworkIndex | None]):
-    """No such network. Returns the index that is free now."""
-
-    def __init__(self, network_id: NetworkId) -> None:
-        super().__init__(f"network:{network_id}")
-        self.network_id = network_id
-        self._index: NetworkIndex | None = None
-
-    def build(self, view: IntentView) -> list[Json]:
-        row = view.networks.get(self.network_id)
-        if row is None:
-            return []
-        self._index = NetworkIndex(column(row, "network_index"))
-        users = sorted(port for port, other in view.bindings.items() if column(other, "network_id") == self.network_id)
-        if users:
-            raise self._in_use(f"port {users[0]}" + (f" and {len(users) - 1} more" if len(users) > 1 else ""))
-        return [delete("Network", identity(row))]
-
-    def result(self, view: IntentView, marker: int) -> NetworkIndex | None:  # noqa: ARG002
-        return self._index
-
-    def explain(self, failure: str) -> OfctlError:
-        return self._in_use("a port of another host") if "referential" in failure else super().explain(failure)
-
-    def _in_use(self, by: str) -> Refused:
-        return Refused(
-            f"network {self.network_id} is used by {by}; unplug that first",
-            reason="NETWORK_IN_USE",
-            subject=self.network_id,
-        )
-
-
 class AddBindings(IntentOperation[tuple[Binding, ...]]):
     """All bindings with their numbers and the record, or nothing. One that is there already keeps its numbers."""
 
@@ -118,12 +50,12 @@ class AddBindings(IntentOperation[tuple[Binding, ...]]):
         self._present = {}
         operations: list[Json] = []
         for binding in self.bindings:
-            network = view.network(binding.network_id)
+            references = view.references(binding.spec)
             row = view.bindings.get(binding.port_id)
             if row is not None:
                 self._present[binding.port_id] = self._same(view.binding(row), binding)
                 continue
-            columns = {**binding_columns(binding), "network": reference(identity(network))}
+            columns = {**binding_columns(binding), **references}
             operations.append(insert("Binding", columns, name=row_name("binding", binding.port_id)))
             operations += self._take_fence(view, binding)
         return operations + view.put_request(self.request)
@@ -176,7 +108,8 @@ class UpdateBindings(IntentOperation[None]):
                     insert("Confirmation", confirmation_columns(binding.confirmation, view.host_id), name=name)
                 )
                 evidence = named(name)
-            columns = without(binding_columns(binding), BINDING_KEY) | {"confirmation": evidence}
+            columns = without(binding_columns(binding), BINDING_KEY) | view.references(binding.spec)
+            columns["confirmation"] = evidence
             operations.append(update("Binding", identity(row), columns))
         return operations + view.put_request(self.request)
 

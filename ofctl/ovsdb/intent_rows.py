@@ -6,7 +6,6 @@ Tuples whose order means something are maps from position to value, so that a pe
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from typing import Any
 
 from ofctl.errors import InvalidField
@@ -38,30 +37,18 @@ from ofctl.model.port import (
     VifType,
     VmConsumer,
 )
-from ofctl.ovsdb.notation import optional, ovs_map, ovs_set
-from ofctl.ovsdb.replica import Json, column
+from ofctl.ovsdb.group_rows import address_pairs_of, security_columns, security_groups_of
+from ofctl.ovsdb.notation import in_order, optional, ovs_map, ovs_set
+from ofctl.ovsdb.replica import Json, column, ordered
 
 BINDING_KEY = ("port_id", "host_id", "network_id", "port_index", "slot")
 """Columns of Binding that never change."""
-NETWORK_KEY = ("network_id", "network_index")
 
 
-def in_order(values: Iterable[object]) -> Any:
-    """Return a map from position to text."""
-    return ovs_map({position: str(value) for position, value in enumerate(values)})
-
-
-def ordered(row: Any, name: str) -> list[Any]:
-    """Return the values of a map from position, in their order."""
-    return [value for _, value in sorted(column(row, name).items())]
-
-
-def network_columns(network: Network, index: NetworkIndex) -> Json:
-    """Return the columns of a Network row."""
+def network_columns(network: Network) -> Json:
+    """Return the columns of a Network row but its key."""
     gateways = {place: str(net.gateway) for place, net in enumerate(network.subnets) if net.gateway is not None}
     return {
-        "network_id": network.network_id,
-        "network_index": index,
         "name": network.name,
         "network_type": network.network_type.value,
         "segmentation_id": optional(network.segmentation_id),
@@ -69,6 +56,9 @@ def network_columns(network: Network, index: NetworkIndex) -> Json:
         "mtu": network.mtu,
         "subnets": in_order(subnet.cidr for subnet in network.subnets),
         "gateways": ovs_map(gateways),
+        "port_security": network.port_security,
+        "neighbor_replies": network.neighbor_replies,
+        "flood_unknown_neighbors": network.flood_unknown_neighbors,
     }
 
 
@@ -90,12 +80,20 @@ def network_of(row: Any) -> NumberedNetwork:
             )
             for place, cidr in sorted(column(row, "subnets").items())
         ),
+        port_security=_unless_false(row, "port_security"),
+        neighbor_replies=_unless_false(row, "neighbor_replies"),
+        flood_unknown_neighbors=_unless_false(row, "flood_unknown_neighbors"),
     )
     return NumberedNetwork(network=network, index=NetworkIndex(column(row, "network_index")))
 
 
+def _unless_false(row: Any, name: str) -> bool:
+    """Return a flag that is set where nothing is said: in the rows of older versions."""
+    return column(row, name) is not False
+
+
 def binding_columns(binding: Binding) -> Json:
-    """Return the columns of a Binding row but `network` and `confirmation`. Raises InvalidField: not admitted."""
+    """Return the columns of a Binding row but its references. Raises InvalidField: not admitted."""
     spec = binding.spec
     if spec.mac_address is None or spec.mtu is None:
         missing = "mac_address" if spec.mac_address is None else "mtu"
@@ -117,6 +115,7 @@ def binding_columns(binding: Binding) -> Json:
         "device_owner": spec.device_owner,
         "labels": ovs_map(dict(spec.labels)),
         "annotations": ovs_map(dict(spec.annotations)),
+        **security_columns(spec),
         "requested_device": optional(spec.requested_device),
         "vif_types": ovs_set(sorted(vif.value for vif in spec.vif_types)),
         "recovery": spec.recovery.value,
@@ -201,6 +200,9 @@ def binding_of(row: Any, confirmation: Confirmation | None) -> Binding:
         annotations=tuple(sorted(column(row, "annotations").items())),
         mac_address=MacAddress(column(row, "mac_address")),
         fixed_ips=tuple(map(ipaddress.ip_address, ordered(row, "fixed_ips"))),
+        allowed_address_pairs=address_pairs_of(row),
+        port_security=column(row, "port_security"),
+        security_groups=security_groups_of(row),
         mtu=column(row, "mtu"),
         requested_device=None if requested_device is None else DeviceName(requested_device),
         vif_types=frozenset(map(VifType, column(row, "vif_types"))),
@@ -260,13 +262,17 @@ def confirmation_of(row: Any) -> Confirmation:
 
 
 def request_columns(record: RequestRecord) -> Json:
-    """Return the columns of a Request row."""
+    """Return the columns of a Request row.
+
+    UNCHANGED is written as ABSENT of an update: an older version knows no other words than it had.
+    """
     return {
         "request_id": record.request_id,
         "host_id": record.host_id,
         "port_id": record.port_id,
         "port_ids": ovs_set(sorted(record.port_ids)),
-        "outcome": record.outcome.value,
+        "outcome": (Outcome.ABSENT if record.outcome is Outcome.UNCHANGED else record.outcome).value,
+        "is_update": record.update,
         "reason": record.reason,
         "message": record.message,
         "at_ms": record.at_ms,
@@ -275,11 +281,14 @@ def request_columns(record: RequestRecord) -> Json:
 
 def request_of(row: Any) -> RequestRecord:
     """Return a Request row as a value."""
+    outcome = Outcome(column(row, "outcome"))
+    update = column(row, "is_update")
     return RequestRecord(
         request_id=RequestId(column(row, "request_id")),
         port_id=PortId(column(row, "port_id")),
         host_id=HostId(column(row, "host_id")),
-        outcome=Outcome(column(row, "outcome")),
+        outcome=Outcome.UNCHANGED if update and outcome is Outcome.ABSENT else outcome,
+        update=update,
         reason=column(row, "reason"),
         message=column(row, "message"),
         at_ms=column(row, "at_ms"),

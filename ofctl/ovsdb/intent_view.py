@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ofctl.errors import NotFound
+from ofctl.errors import NotFound, Refused
 from ofctl.model.confirmation import RequestRecord
-from ofctl.model.ids import HostId, NetworkId, PortId
+from ofctl.model.ids import HostId, PortId
 from ofctl.model.network import NumberedNetwork
-from ofctl.model.port import Binding
+from ofctl.model.port import Binding, PortSpec
+from ofctl.model.security import NumberedAddressGroup, NumberedSecurityGroup
+from ofctl.ovsdb.group_rows import address_group_of, security_group_of
 from ofctl.ovsdb.intent_rows import binding_of, confirmation_of, network_of, request_columns, request_of
-from ofctl.ovsdb.notation import delete, insert, row_name, update
+from ofctl.ovsdb.notation import delete, insert, ovs_set, reference, row_name, update
 from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json, column, identity
 from ofctl.ovsdb.schema import load_schema
@@ -26,6 +28,8 @@ class Intents:
     networks: tuple[NumberedNetwork, ...]
     bindings: tuple[Binding, ...]
     requests: tuple[RequestRecord, ...]
+    security_groups: tuple[NumberedSecurityGroup, ...] = ()
+    address_groups: tuple[NumberedAddressGroup, ...] = ()
     fences: Mapping[tuple[PortId, HostId], int] = field(default_factory=dict)
     """The greatest generation seen for ports that are gone; that of a port that is there is in its binding."""
 
@@ -38,25 +42,34 @@ class Refilled:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkStored:
-    """A network came, changed or (`stored` None) went, by whatever host."""
+class Stored:
+    """A network or group came, changed or (`resource` None) went, by whatever host."""
 
-    network_id: NetworkId
-    stored: NumberedNetwork | None
+    table: str
+    key: str
+    resource: NumberedNetwork | NumberedSecurityGroup | NumberedAddressGroup | None
 
 
+SHARED: Mapping[str, tuple[str, Callable[[Any], NumberedNetwork | NumberedSecurityGroup | NumberedAddressGroup]]] = {
+    "Network": ("network_id", network_of),
+    "SecurityGroup": ("security_group_id", security_group_of),
+    "AddressGroup": ("address_group_id", address_group_of),
+}
+"""The tables whose rows are those of all hosts: the column of the key, and what reads a row."""
 OF_ONE_HOST = ("Host", "Binding", "Confirmation", "Request", "Fence")
 
 
 class IntentView(View):
-    """Networks of all hosts; bindings and requests of one."""
+    """Networks and groups of all hosts; bindings and requests of one."""
 
     def __init__(self, host_id: HostId, *, request_limit: int) -> None:
         super().__init__(load_schema())
         self.host_id = host_id
         self.lock = lock_name(host_id)
         self.request_limit = request_limit
-        self.networks: dict[str, Any] = {}
+        self.shared: dict[str, dict[str, Any]] = {table: {} for table in SHARED}
+        """Rows by table and key."""
+        self.networks, self.security_groups, self.address_groups = self.shared.values()
         self.bindings: dict[str, Any] = {}
         self.requests: dict[str, Any] = {}
         """In the order in which they came."""
@@ -64,7 +77,7 @@ class IntentView(View):
         """Of ports that are gone, in the order in which they went."""
         self._newest_fence_ms = 0
         self._refilled = False
-        self._touched_networks: set[str] = set()
+        self._touched: set[tuple[str, str]] = set()
 
     def conditions(self) -> dict[str, list[Any]]:
         """Fetch what is this host's: in a cluster the database holds that of many."""
@@ -72,9 +85,10 @@ class IntentView(View):
 
     def row_changed(self, event: str, row: Any, old: Any) -> None:  # noqa: ARG002
         match row._table.name:
-            case "Network":
-                _index(self.networks, column(row, "network_id"), event, row)
-                self._touched_networks.add(column(row, "network_id"))
+            case "Network" | "SecurityGroup" | "AddressGroup" as table:
+                key = column(row, SHARED[table][0])
+                _index(self.shared[table], key, event, row)
+                self._touched.add((table, key))
             case "Binding":
                 _index(self.bindings, column(row, "port_id"), event, row)
             case "Request":
@@ -87,9 +101,9 @@ class IntentView(View):
                 self._newest_fence_ms = max(self._newest_fence_ms, int(column(row, "at_ms")))
 
     def refill(self) -> None:
-        for index in (self.networks, self.bindings, self.requests, self.fences):
+        for index in (*self.shared.values(), self.bindings, self.requests, self.fences):
             index.clear()
-        for table in ("Network", "Binding"):
+        for table in (*SHARED, "Binding"):
             for row in self.tables[table].rows.values():
                 self.row_changed("create", row, None)
         for table in ("Request", "Fence"):
@@ -100,13 +114,13 @@ class IntentView(View):
     def take_events(self) -> list[object]:
         if self._refilled:
             self._refilled = False
-            self._touched_networks.clear()
+            self._touched.clear()
             return [Refilled(self.intents())]
         events: list[object] = []
-        for name in self._touched_networks:
-            row = self.networks.get(name)
-            events.append(NetworkStored(NetworkId(name), None if row is None else network_of(row)))
-        self._touched_networks.clear()
+        for table, key in self._touched:
+            row = self.shared[table].get(key)
+            events.append(Stored(table, key, None if row is None else SHARED[table][1](row)))
+        self._touched.clear()
         return events
 
     def ending(self) -> list[Json]:
@@ -117,6 +131,8 @@ class IntentView(View):
         """Return all rows as values, in order of their ids."""
         return Intents(
             networks=tuple(network_of(row) for _, row in sorted(self.networks.items())),
+            security_groups=tuple(security_group_of(row) for _, row in sorted(self.security_groups.items())),
+            address_groups=tuple(address_group_of(row) for _, row in sorted(self.address_groups.items())),
             bindings=tuple(self.binding(row) for _, row in sorted(self.bindings.items())),
             requests=tuple(request_of(row) for row in self.requests.values()),
             fences={(PortId(port), self.host_id): column(row, "generation") for port, row in self.fences.items()},
@@ -135,6 +151,22 @@ class IntentView(View):
         if row is None:
             raise NotFound(f"there is no network {network_id}", reason="NETWORK_NOT_FOUND", subject=network_id)
         return row
+
+    def security_group(self, group_id: str) -> Any:
+        """Return the row of a security group. Raises Refused: what names it cannot be."""
+        return _named(self.security_groups, group_id, "security group")
+
+    def address_group(self, group_id: str) -> Any:
+        """Return the row of an address group. Raises Refused."""
+        return _named(self.address_groups, group_id, "address group")
+
+    def references(self, spec: PortSpec) -> Json:
+        """Return the columns of a Binding that refer to other rows. Raises NotFound (network), Refused (groups)."""
+        groups = [self.security_group(group) for group in spec.security_groups]
+        return {
+            "network": reference(identity(self.network(spec.network_id))),
+            "security_group_rows": ovs_set(reference(identity(group)) for group in groups),
+        }
 
     def put_request(self, record: RequestRecord | None) -> list[Json]:
         """Return the operations that write a record, and those that drop the oldest beyond the limit."""
@@ -163,7 +195,7 @@ class IntentView(View):
             if present is not None and column(present, "generation") >= generation:
                 continue
             self._newest_fence_ms = max(at_ms, self._newest_fence_ms + 1)
-            columns = {"generation": generation, "at_ms": self._newest_fence_ms}
+            columns: Json = {"generation": generation, "at_ms": self._newest_fence_ms}
             if present is None:
                 arriving += 1
                 columns |= {"port_id": port_id, "host_id": self.host_id}
@@ -180,6 +212,17 @@ class IntentView(View):
     def host(self) -> Any:
         """Return this host's row, or None."""
         return next(iter(self.tables["Host"].rows.values()), None)
+
+
+def _named(rows: Mapping[str, Any], key: str, noun: str) -> Any:
+    row = rows.get(key)
+    if row is None:
+        raise Refused(
+            f"there is no {noun} {key}; apply it first",
+            reason=f"{noun.upper().replace(' ', '_')}_NOT_FOUND",
+            subject=key,
+        )
+    return row
 
 
 def _drop_oldest(table: str, rows: dict[str, Any], *, arriving: int, limit: int) -> list[Json]:

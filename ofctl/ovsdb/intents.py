@@ -1,38 +1,46 @@
 """The store of intents: an OVSDB database of our own schema. What is in it survives every crash.
 
-The numbers in it (network index, port index, slot) are the identity of what they belong to: cookies, group ids and the
-other numbers of the pipeline are pure functions of them, so only they are stored, in the transaction of the intent.
+The numbers in it (of networks, of groups, of ports, and slots) are the identity of what they belong to: cookies, group
+ids and the other numbers of the pipeline are pure functions of them, so only they are stored, in the transaction of the
+intent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, cast
 
 from ofctl.errors import InvalidField, OfctlError, OutcomeUnknown, ResourceExhausted
 from ofctl.model.confirmation import RequestRecord
-from ofctl.model.ids import DeviceName, HostId, NetworkId, NetworkIndex, PortId, PortIndex, RequestId
+from ofctl.model.ids import DeviceName, HostId, NetworkId, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.port import Activation, Binding, BindingNumbers, PortSpec
+from ofctl.model.security import (
+    AddressGroup,
+    AddressGroupId,
+    NumberedAddressGroup,
+    NumberedSecurityGroup,
+    SecurityGroup,
+    SecurityGroupId,
+)
+from ofctl.ovsdb.catalogue import Catalogue
 from ofctl.ovsdb.connection import OvsdbConnection
 from ofctl.ovsdb.intent_operations import (
     AddBindings,
-    DeleteNetwork,
     GlobalTaken,
-    NumberTaken,
     PutFence,
-    PutNetwork,
     PutRequest,
     RegisterHost,
     RemoveBindings,
     UpdateBindings,
 )
-from ofctl.ovsdb.intent_view import Intents, IntentView, NetworkStored, Refilled
-from ofctl.ovsdb.numbers import NETWORK_INDEXES, PORT_INDEXES, SLOTS, NumberPool
+from ofctl.ovsdb.intent_view import Intents, IntentView, Refilled, Stored
+from ofctl.ovsdb.numbers import PORT_INDEXES, SLOTS, NumberPool
+from ofctl.ovsdb.resources import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
 from ofctl.ovsdb.schema import agree
 from ofctl.ovsdb.values import Connected, ConnectionEvent, Disconnected, LockAcquired, LockLost
 
@@ -58,7 +66,7 @@ class NewBinding:
 
 
 class IntentStore:
-    """Networks, bindings and outcomes of requests, on disk when a call returns.
+    """Networks, groups, bindings and outcomes of requests, on disk when a call returns.
 
     Coroutines belong to the event loop in which `start` ran; deadlines are instants of `loop.time()` in seconds.
     Writes raise Unavailable (nothing written: OVSDB_DISCONNECTED, or NOT_LOCKED while another process holds the lock
@@ -76,10 +84,13 @@ class IntentStore:
         self._view = IntentView(host_id, request_limit=request_limit)
         self._connection = OvsdbConnection(connection, self._view, on_event=self._note)
         self._intents = Intents(networks=(), bindings=(), requests=())
-        self._networks: dict[NetworkId, NumberedNetwork] = {}
-        self._promised_indexes: set[NetworkIndex] = set()
+        self._networks = Catalogue(NETWORKS, self._connection)
+        self._security_groups = Catalogue(SECURITY_GROUPS, self._connection)
+        self._address_groups = Catalogue(ADDRESS_GROUPS, self._connection)
+        self._catalogues: dict[str, Catalogue[Any, Any]] = {
+            each.kind.table: each for each in (self._networks, self._security_groups, self._address_groups)
+        }
         self._promised_places: set[Place] = set()
-        self._network_indexes = NumberPool("network indexes", NETWORK_INDEXES)
         self._port_indexes = NumberPool("port indexes", PORT_INDEXES)
         self._slots: dict[NetworkId, NumberPool] = {}
 
@@ -141,37 +152,43 @@ class IntentStore:
 
     def networks(self) -> Mapping[NetworkId, NumberedNetwork]:
         """Return the networks as last heard, those of other hosts included: a live read-only view; no I/O."""
-        return MappingProxyType(self._networks)
+        return cast(Mapping[NetworkId, NumberedNetwork], self._networks.known)
+
+    def security_groups(self) -> Mapping[SecurityGroupId, NumberedSecurityGroup]:
+        """Return the security groups as last heard, those of other hosts included: a live read-only view; no I/O."""
+        return cast(Mapping[SecurityGroupId, NumberedSecurityGroup], self._security_groups.known)
+
+    def address_groups(self) -> Mapping[AddressGroupId, NumberedAddressGroup]:
+        """Return the address groups as last heard, those of other hosts included: a live read-only view; no I/O."""
+        return cast(Mapping[AddressGroupId, NumberedAddressGroup], self._address_groups.known)
 
     async def put_network(self, network: Network, *, deadline: float) -> NumberedNetwork:
         """Create the network, with the lowest free index, or bring it to this content with the index it has."""
-        while True:
-            known = self._networks.get(network.network_id)
-            index = known.index if known is not None else NetworkIndex(self._network_indexes.take())
-            if known is None:
-                self._promised_indexes.add(index)
-            settled = functools.partial(self._network_settled, index if known is None else None)
-            try:
-                return await self._connection.run(PutNetwork(network, index, settled), deadline=deadline)
-            except NumberTaken:
-                # The row of the other host came before the refusal, so its index is reserved by now.
-                await asyncio.sleep(0)
+        return await self._networks.put(network, deadline=deadline)
 
-    def _network_settled(self, promised: NetworkIndex | None, outcome: object) -> None:
-        if promised is None:
-            return
-        self._promised_indexes.discard(promised)
-        if isinstance(outcome, OutcomeUnknown):
-            return
-        used = {numbered.index for numbered in self._networks.values()}
-        if isinstance(outcome, NumberedNetwork):
-            used.add(outcome.index)
-        if promised not in used:
-            self._network_indexes.release(promised)
+    async def put_security_group(self, group: SecurityGroup, *, deadline: float) -> NumberedSecurityGroup:
+        """Create the group, with the lowest free index, or bring it to this content with the index it has.
+
+        Raises Refused (SECURITY_GROUP_NOT_FOUND, ADDRESS_GROUP_NOT_FOUND) for a group that a rule names and is not
+        there; the group itself is.
+        """
+        return await self._security_groups.put(group, deadline=deadline)
+
+    async def put_address_group(self, group: AddressGroup, *, deadline: float) -> NumberedAddressGroup:
+        """Create the group, with the lowest free index, or bring it to this content with the index it has."""
+        return await self._address_groups.put(group, deadline=deadline)
 
     async def delete_network(self, network_id: NetworkId, *, deadline: float) -> None:
         """Delete a network; idempotent. Raises Refused (NETWORK_IN_USE) while a binding of any host uses it."""
-        await self._connection.run(DeleteNetwork(network_id), deadline=deadline)
+        await self._networks.delete(network_id, deadline=deadline)
+
+    async def delete_security_group(self, group_id: SecurityGroupId, *, deadline: float) -> None:
+        """Delete a group; idempotent. Raises Refused (GROUP_IN_USE) while a binding of any host or a group names it."""
+        await self._security_groups.delete(group_id, deadline=deadline)
+
+    async def delete_address_group(self, group_id: AddressGroupId, *, deadline: float) -> None:
+        """Delete a group; idempotent. Raises Refused (GROUP_IN_USE) while a security group names it."""
+        await self._address_groups.delete(group_id, deadline=deadline)
 
     async def add_bindings(
         self, bindings: Sequence[NewBinding], request: RequestRecord | None, *, deadline: float
@@ -224,9 +241,9 @@ class IntentStore:
     async def update_bindings(
         self, bindings: Sequence[Binding], request: RequestRecord | None, *, deadline: float
     ) -> None:
-        """Write state, reason, confirmation, revision and the other columns of bindings that are there.
+        """Write state, reason, confirmation, revision and the spec of bindings that are there, all or nothing.
 
-        Raises NotFound. Numbers and key do not change.
+        Raises NotFound, and Refused (SECURITY_GROUP_NOT_FOUND). Numbers and key do not change.
         """
         for binding in bindings:
             self._check_host(binding.spec.host_id)
@@ -287,21 +304,17 @@ class IntentStore:
         match event:
             case Refilled(intents):
                 self._intents = intents
-                self._networks.clear()
-                self._networks.update((numbered.network.network_id, numbered) for numbered in intents.networks)
+                self._networks.refill(intents.networks)
+                self._security_groups.refill(intents.security_groups)
+                self._address_groups.refill(intents.address_groups)
                 self._count_numbers(intents)
-            case NetworkStored(network_id, None):
-                if (gone := self._networks.pop(network_id, None)) is not None:
-                    self._network_indexes.release(gone.index)
-            case NetworkStored(network_id, NumberedNetwork() as stored):
-                self._networks[network_id] = stored
-                self._network_indexes.reserve(stored.index)
+            case Stored(table, key, resource):
+                catalogue: Catalogue[Any, Any] = self._catalogues[table]
+                catalogue.note(key, resource)
 
     def _count_numbers(self, intents: Intents) -> None:
         """Take as taken what the rows have, and what is promised to operations under way."""
         places = self._places(intents.bindings) | self._promised_places
-        indexes = {numbered.index for numbered in intents.networks} | self._promised_indexes
-        self._network_indexes = NumberPool("network indexes", NETWORK_INDEXES, indexes)
         self._port_indexes = NumberPool("port indexes", PORT_INDEXES, (numbers.index for _, numbers in places))
         slots: dict[NetworkId, list[int]] = {}
         for network_id, numbers in places:

@@ -22,6 +22,11 @@ def ovs_map(pairs: Mapping[Any, Any]) -> Value:
     return ["map", [[key, value] for key, value in pairs.items()]]
 
 
+def in_order(values: Iterable[object]) -> Value:
+    """Return a map from position to text."""
+    return ovs_map({position: str(value) for position, value in enumerate(values)})
+
+
 def optional(value: Value | None) -> Value:
     """Return a column of at most one atom."""
     return ovs_set(() if value is None else (value,))

@@ -177,6 +177,11 @@ def column(row: Any, name: str) -> Any:
     return values
 
 
+def ordered(row: Any, name: str) -> list[Any]:
+    """Return the values of a map from position, in their order."""
+    return [value for _, value in sorted(column(row, name).items())]
+
+
 def identity(row: Any) -> uuid.UUID:
     """Return the UUID of a row."""
     found = row.uuid

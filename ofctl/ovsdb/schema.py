@@ -1,8 +1,11 @@
 """The schema of the served intents, and ours: which of the two is newer, and what is done about it.
 
 Minors are additive, so that an agent can be upgraded and downgraded on the same database: they add tables, and columns
-with a default, and never a value to an enumeration, which an older agent could not read. An older database is converted
-while it is served; a newer minor is used as it is; a newer major is refused.
+with a default, and never a value to an enumeration, nor a word to the text of a rule, which an older agent could not
+read. An older database is converted while it is served; a newer minor is used as it is; a newer major is refused.
+
+The default of a boolean is false (RFC 7047, section 5.2.1): a flag that is to be true in old rows is optional. An agent
+of 1.2 or before leaves security groups alone, and what it plugs meanwhile is not filtered.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ RETRY_S = 0.05
 OPTIONAL_TABLES = frozenset({"Global"})
 OPTIONAL_COLUMNS = frozenset(
     {("Binding", "zone"), ("Binding", "meter"), ("Network", "revision")}
-    | {(table, "external_ids") for table in ("Host", "Network", "Binding")}
+    | {(table, "external_ids") for table in ("Host", "Network", "Binding", "SecurityGroup", "AddressGroup")}
 )
 """What the agent neither reads nor needs."""
 

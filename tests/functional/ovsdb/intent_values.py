@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -31,9 +32,27 @@ from ofctl.model.port import (
     VifType,
     VmConsumer,
 )
+from ofctl.model.security import (
+    ICMP,
+    ICMPV6,
+    PROTOCOLS,
+    WITH_PORTS,
+    AddressGroup,
+    AddressGroupId,
+    AddressPair,
+    GroupMember,
+    IcmpMessage,
+    Ports,
+    RuleDirection,
+    SecurityGroup,
+    SecurityGroupId,
+    SecurityRule,
+)
 from tests.functional.ovsdb.conftest import HOST
 
 NETWORK = NetworkId("net-1")
+SELF, OTHER = SecurityGroupId("web"), SecurityGroupId("db")
+ADDRESSES_OF = AddressGroupId("offices")
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,30}", fullmatch=True)
 DEVICES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", fullmatch=True).filter(lambda name: name != "lo")
@@ -89,6 +108,11 @@ def specs() -> st.SearchStrategy[PortSpec]:
         ),
         mac_address=macs(),
         fixed_ips=st.lists(ADDRESSES, max_size=4, unique=True).map(tuple),
+        allowed_address_pairs=st.lists(
+            st.builds(AddressPair, NETWORKS_OF_ADDRESSES, st.none() | macs()), max_size=4, unique=True
+        ).map(tuple),
+        port_security=st.none() | st.booleans(),
+        security_groups=st.lists(st.sampled_from([SELF, OTHER]), unique=True).map(tuple),
         mtu=st.integers(68, 65_521),
         requested_device=st.none() | DEVICES.map(DeviceName),
         vif_types=st.frozensets(st.sampled_from(VifType)),
@@ -132,12 +156,21 @@ def bindings() -> st.SearchStrategy[Binding]:
 
 
 def records() -> st.SearchStrategy[RequestRecord]:
+    """Outcomes of plugs and of updates, which end in UNCHANGED where a plug ends in ABSENT."""
+    return plug_records() | plug_records().map(
+        lambda record: replace(
+            record, update=True, outcome=Outcome.UNCHANGED if record.outcome is Outcome.ABSENT else record.outcome
+        )
+    )
+
+
+def plug_records() -> st.SearchStrategy[RequestRecord]:
     return st.builds(
         RequestRecord,
         request_id=IDS.map(RequestId),
         port_id=IDS.map(PortId),
         host_id=st.just(HOST),
-        outcome=st.sampled_from(Outcome),
+        outcome=st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.UNCHANGED]),
         reason=TEXT,
         message=TEXT,
         at_ms=NUMBERS,
@@ -160,4 +193,55 @@ def networks(draw: st.DrawFn) -> Network:
         physical_network=None if kind is NetworkType.LOCAL else PhysicalNetwork(draw(TEXT.filter(bool))),
         mtu=draw(st.integers(1280, 65_521)),
         subnets=tuple(subnets),
+        port_security=draw(st.booleans()),
+        neighbor_replies=draw(st.booleans()),
+        flood_unknown_neighbors=draw(st.booleans()),
+    )
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> SecurityRule:
+    protocol = draw(st.none() | st.sampled_from([*PROTOCOLS.values()]) | st.integers(0, 255))
+    versions = {ICMP: 4, ICMPV6: 6}
+    version = draw(st.sampled_from([None, versions[protocol]] if protocol in versions else [None, 4, 6]))
+    prefix = draw(st.none() | NETWORKS_OF_ADDRESSES)
+    if prefix is not None and prefix.version != (versions.get(protocol or 0) or version or prefix.version):
+        prefix = None
+    group = draw(st.none() | st.sampled_from([SELF, OTHER])) if prefix is None else None
+    address_group = ADDRESSES_OF if prefix is None and group is None and draw(st.booleans()) else None
+    ends = sorted(draw(st.lists(st.integers(0, 0xFFFF), min_size=2, max_size=2)))
+    octets = st.integers(0, 255)
+    return SecurityRule(
+        direction=draw(st.sampled_from(RuleDirection)),
+        ip_version=version,
+        protocol=protocol,
+        ports=Ports(*ends) if protocol in WITH_PORTS and draw(st.booleans()) else None,
+        icmp=IcmpMessage(draw(octets), draw(st.none() | octets))
+        if protocol in versions and draw(st.booleans())
+        else None,
+        remote_prefix=prefix,
+        remote_security_group=group,
+        remote_address_group=address_group,
+    )
+
+
+def security_groups() -> st.SearchStrategy[SecurityGroup]:
+    """The group SELF, whose rules name itself, OTHER and the address group ADDRESSES_OF."""
+    members = st.builds(GroupMember, IDS.map(NetworkId), NETWORKS_OF_ADDRESSES)
+    return st.builds(
+        SecurityGroup,
+        security_group_id=st.just(SELF),
+        name=TEXT,
+        stateful=st.booleans(),
+        rules=st.lists(rules(), max_size=6, unique=True).map(tuple),
+        members=st.lists(members, max_size=4, unique=True).map(tuple),
+    )
+
+
+def address_groups() -> st.SearchStrategy[AddressGroup]:
+    return st.builds(
+        AddressGroup,
+        address_group_id=st.just(ADDRESSES_OF),
+        name=TEXT,
+        addresses=st.lists(NETWORKS_OF_ADDRESSES, max_size=6, unique=True).map(tuple),
     )

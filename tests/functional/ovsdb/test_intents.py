@@ -7,21 +7,33 @@ import ipaddress
 import os
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ofctl.errors import AlreadyExists, InvalidField, NotFound, OfctlError, OutcomeUnknown, Refused, Unavailable
 from ofctl.model.confirmation import Outcome, RequestRecord
 from ofctl.model.ids import DeviceName, HostId, MacAddress, NetworkId, PortId, RequestId
 from ofctl.model.network import Network, NumberedNetwork, Subnet
 from ofctl.model.port import Binding, PortSpec, PortState, VmConsumer
+from ofctl.model.security import AddressGroup, SecurityGroup
 from ofctl.ovsdb.intents import Intents, IntentStore, NewBinding
 from ofctl.ovsdb.values import Connected, ConnectionEvent
 from ofctl.sandbox.ovs import OvsdbServer, run
 from tests.functional.ovsdb.conftest import HOST, soon
-from tests.functional.ovsdb.intent_values import NETWORK, bindings, networks, records
+from tests.functional.ovsdb.intent_values import (
+    ADDRESSES_OF,
+    NETWORK,
+    OTHER,
+    SELF,
+    address_groups,
+    bindings,
+    networks,
+    records,
+    security_groups,
+)
 
 
 def new(number: int, *, network: str = NETWORK, host: HostId = HOST, mac: int | None = None) -> NewBinding:
@@ -301,18 +313,32 @@ async def test_every_transaction_asks_for_the_disk(
         assert '{"durable":true,"op":"commit"}' in line
 
 
+@dataclass(frozen=True)
+class Everything:
+    """One value of each kind that the store holds."""
+
+    request: RequestRecord
+    binding: Binding
+    network: Network
+    group: SecurityGroup
+    addresses: AddressGroup
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(values=records().flatmap(lambda one: bindings().flatmap(lambda two: networks().map(lambda n: (one, two, n)))))
-def test_every_value_comes_back_as_it_was(
-    intent_server: OvsdbServer, values: tuple[RequestRecord, Binding, Network]
-) -> None:
-    asyncio.run(round_trip(intent_server, *values))
+@given(values=st.builds(Everything, records(), bindings(), networks(), security_groups(), address_groups()))
+def test_every_value_comes_back_as_it_was(intent_server: OvsdbServer, values: Everything) -> None:
+    asyncio.run(round_trip(intent_server, values))
 
 
-async def round_trip(server: OvsdbServer, request: RequestRecord, wanted: Binding, other: Network) -> None:
+async def round_trip(server: OvsdbServer, values: Everything) -> None:
+    request, wanted, other = values.request, values.binding, values.network
     store = IntentStore(server.connection, host_id=HOST)
     await store.start(deadline=soon())
     await store.put_network(Network(network_id=NETWORK), deadline=soon())
+    await store.put_security_group(SecurityGroup(security_group_id=OTHER), deadline=soon())
+    addresses = await store.put_address_group(values.addresses, deadline=soon())
+    group = await store.put_security_group(values.group, deadline=soon())
+    assert (addresses.group, group.group) == (values.addresses, values.group)
     expected_network = await store.put_network(other, deadline=soon())
     (added,) = await store.add_bindings(
         [
@@ -339,7 +365,10 @@ async def round_trip(server: OvsdbServer, request: RequestRecord, wanted: Bindin
         assert found.confirmation == expected.confirmation
         assert expected_network in intents.networks
         assert request in intents.requests
+        assert group in intents.security_groups and addresses in intents.address_groups
         await again.remove_bindings([(found.port_id, HOST)], None, deadline=soon())
         await again.delete_network(other.network_id, deadline=soon())
+        await again.delete_security_group(SELF, deadline=soon())
+        await again.delete_address_group(ADDRESSES_OF, deadline=soon())
     finally:
         await again.close()

@@ -19,6 +19,7 @@ from ofctl.ovsdb.intents import IntentStore
 from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json
 from ofctl.ovsdb.schema import load_schema
+from ofctl.pipeline.tables import LAYOUT_VERSION
 from ofctl.sandbox.ovs import OvsdbServer, run
 from tests.functional.ovsdb.conftest import HOST, SCHEMA, soon
 from tests.functional.ovsdb.intent_values import NETWORK
@@ -137,6 +138,10 @@ async def test_an_older_database_is_converted_while_it_is_served(servers: Server
         assert (binding.numbers.index, binding.numbers.slot, binding.mtu) == (5, 3, 1400)
         assert binding.state is PortState.ACTIVE and binding.confirmation is not None
         assert intents.networks[0].index == 7 and intents.requests[0].request_id == "r1"
+        # What older versions could not say is said as they meant it.
+        network, spec = intents.networks[0].network, binding.spec
+        assert network.port_security and network.neighbor_replies and network.flood_unknown_neighbors
+        assert (spec.security_groups, spec.allowed_address_pairs, spec.port_security) == ((), (), None)
         await store.remove_bindings(
             [(PortId("port-1"), HOST)], None, generations={(PortId("port-1"), HOST): 4}, deadline=soon()
         )
@@ -240,4 +245,4 @@ async def test_the_newest_layout_of_the_pipeline_is_noted_once(
         for store in stores:
             await store.close()
     (seen,) = transact(server, {"op": "select", "table": "Global", "where": [], "columns": ["layout"]})
-    assert seen["rows"] == [{"layout": 1}]
+    assert seen["rows"] == [{"layout": LAYOUT_VERSION}]
