@@ -15,11 +15,12 @@ from ofctl.apps.loading import load_apps
 from ofctl.config import load
 from ofctl.engine.dropping import Limits
 from ofctl.engine.startup import Host, HostOptions
-from ofctl.errors import DriverError, OfctlError
+from ofctl.errors import ConfigError, DriverError, OfctlError
 from ofctl.guests.guests import Guests
 from ofctl.log import configure, fields
 from ofctl.model.vif import DatapathType
 from ofctl.notify import ServiceManager
+from ofctl.pipeline.fence import FencedGuest, place_guests
 from ofctl.settings import Settings
 from ofctl.status import StatusLine
 
@@ -84,10 +85,18 @@ def host_options(settings: Settings) -> HostOptions:
         reconnect_max_s=openflow.reconnect_max_s,
         switch_timeout_s=openflow.timeout_s,
         apps=apps.features,
+        fenced=_fenced(settings),
         binders=apps.binders,
         bind_timeout_s=settings.apps.bind_timeout_s,
         packet_in_limits=Limits(settings.apps.packet_in_port_rate, settings.apps.packet_in_rate),
     )
+
+
+def _fenced(settings: Settings) -> tuple[FencedGuest, ...]:
+    try:
+        return place_guests([(guest.name, guest.fence) for guest in settings.guests.run if guest.fence])
+    except ValueError as error:
+        raise ConfigError(f"[apps] load: {error}; give the others bridges of their own", subject="apps.load") from None
 
 
 async def _serve(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ofctl.apps.fencing import Fencing
 from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders, describe_apps
 from ofctl.engine.chassis import Chassis, PortWork
 from ofctl.engine.clock import Clock, SystemClock
@@ -39,6 +40,7 @@ from ofctl.ovsdb.switch import SwitchDatabase
 from ofctl.ovsdb.values import BridgeSpec, LockAcquired, SwitchEvent, UplinkSpec
 from ofctl.pipeline.binder import Binder
 from ofctl.pipeline.feature import FeatureApp
+from ofctl.pipeline.fence import FencedGuest
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class HostOptions:
     switch_timeout_s: float
     apps: tuple[FeatureApp, ...] = ()
     """Third parties', in the order in which frames meet them."""
+    fenced: tuple[FencedGuest, ...] = ()
+    """The guests on the owned bridge (`ofctl.pipeline.fence.place_guests`)."""
     binders: tuple[Binder, ...] = ()
     bind_timeout_s: float = BIND_TIMEOUT_S
     packet_in_limits: Limits = Limits()
@@ -130,7 +134,7 @@ class Host:
             on_drift=lambda indexes: drift.flows_drifted(indexes),  # noqa: PLW0108  (made below)
             on_mended=lambda indexes: drift.flows_mended(indexes),  # noqa: PLW0108
             config_interval_s=self.options.config_interval_s,
-            apps=self.options.apps,
+            apps=(*((Fencing(self.options.fenced),) if self.options.fenced else ()), *self.options.apps),
         )
         chassis = Chassis(
             bridge=self.options.bridge,
