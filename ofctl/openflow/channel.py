@@ -79,6 +79,8 @@ class Channel(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._next_xid = FEATURES_XID + 1
         self._heard = self._loop.time()
+        self._asked = False
+        """For an echo, since the last sign of life."""
         self._timer: asyncio.TimerHandle | None = None
         self._cause = ""
 
@@ -212,9 +214,14 @@ class Channel(asyncio.Protocol):
         if now - due > STALL_S:
             # This loop was late itself: what the switch sent meanwhile is read before this is called again.
             self._arm(now + STALL_S / 2)
-        elif silence >= self.echo_timeout_s:
+        elif self._asked and silence >= self.echo_timeout_s:
             self.abort(f"silent for {silence:.1f} s")
+        elif silence >= self.echo_interval_s:
+            self.send(message(OFPT_ECHO_REQUEST, 0))
+            self._asked = True
+            # However late it was asked, the switch has the same time to answer.
+            patience = max(self.echo_timeout_s - self.echo_interval_s, self.echo_timeout_s / 2)
+            self._arm(max(self._heard + self.echo_timeout_s, now + patience))
         else:
-            if silence >= self.echo_interval_s:
-                self.send(message(OFPT_ECHO_REQUEST, 0))
-            self._arm(min(now + self.echo_interval_s, self._heard + max(self.echo_timeout_s, self.echo_interval_s)))
+            self._asked = False
+            self._arm(self._heard + self.echo_interval_s)

@@ -41,6 +41,7 @@ class FakeSwitch:
         self.path = path
         self.asked = asyncio.Event()
         self.echoes = 0
+        self.echo_delay_s = 0.0
         self.finish_dumps = False
         self.reject: list[bytes] = []
         self.drop_at_commit = False
@@ -84,7 +85,8 @@ class FakeSwitch:
         elif kind == ch.OFPT_ECHO_REPLY:
             self.echoes += 1
         elif kind == ch.OFPT_ECHO_REQUEST:
-            writer.write(message(ch.OFPT_ECHO_REPLY, xid, body))
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.echo_delay_s, writer.write, message(ch.OFPT_ECHO_REPLY, xid, body))
         elif kind == ex.OFPT_MULTIPART_REQUEST and body[:2] == struct.pack("!H", replies.OFPMP_DESC):
             writer.write(
                 message(ch.OFPT_MULTIPART_REPLY, xid, struct.pack("!HH4x", replies.OFPMP_DESC, 0) + bytes(1056))
@@ -217,3 +219,21 @@ async def test_garbage_ends_the_connection_and_not_the_agent(
     with pytest.raises(SwitchUnavailable):
         await dump
     assert await switch.wait_connected(deadline=within(5)) == 2
+
+
+async def test_an_echo_is_asked_for_when_it_is_due_and_has_its_time_to_be_answered(rundir: Path) -> None:
+    fake = FakeSwitch(rundir / "fake.mgmt")
+    fake.echo_delay_s = 0.05
+    await fake.start()
+    switch = Switch("fake", fake.path, echo_interval_s=0.2, echo_timeout_s=0.4)
+    lost = asyncio.Event()
+    switch.subscribe(lambda event: lost.set() if isinstance(event, Disconnected) else None)
+    await switch.start()
+    try:
+        await switch.wait_connected(deadline=within(5))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.3):
+                await lost.wait()
+    finally:
+        await switch.close()
+        await fake.stop()
