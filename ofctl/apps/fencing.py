@@ -46,7 +46,7 @@ from ofctl.pipeline.tables import (
 )
 from ofctl.pipeline.world import World, WorldPort
 
-OFPP_TABLE, OFPP_NORMAL, OFPP_FLOOD = 0xFFFFFFF9, 0xFFFFFFFA, 0xFFFFFFFB
+OFPP_TABLE, OFPP_NORMAL, OFPP_FLOOD, OFPP_ALL = 0xFFFFFFF9, 0xFFFFFFFA, 0xFFFFFFFB, 0xFFFFFFFC
 """In FENCE_OUTPUT, OFPP_TABLE stands for OFPP_IN_PORT: a look-up cannot be made with that one."""
 TO_PORT, FROM_PORT = Term(FENCE, TO_PORT_FENCE, TO_PORT_FENCE), Term(FENCE, 0, TO_PORT_FENCE)
 
@@ -98,7 +98,8 @@ class Fencing(FeatureApp):
             if self._guests[gate]:
                 yield _host(FENCE_OUTPUT, Priority.BROAD, Match.of(_port(OFPP_NORMAL), where), Resubmit(gate))
         flood = (SetField(CHOSEN, CHOSEN_FLOOD), Resubmit(FENCE_ONWARD))
-        yield _host(FENCE_OUTPUT, Priority.BROAD, Match.of(_port(OFPP_FLOOD)), *flood)
+        for everybody in (OFPP_FLOOD, OFPP_ALL):
+            yield _host(FENCE_OUTPUT, Priority.BROAD, Match.of(_port(everybody)), *flood)
         for choice, table in ((CHOSEN_PORT, DESTINATION_KNOWN), (CHOSEN_FLOOD, FLOOD)):
             # Who sent it has been asked already, or it comes from nobody: a packet-out without a port.
             yield _host(FENCE_ONWARD, Priority.PORT, Match.of(TO_PORT, Term(CHOSEN, choice)), Resubmit(table))

@@ -1,4 +1,6 @@
-"""Between a guest and the bridge that it has whole: passes OpenFlow on, and keeps what the guest can cost in bounds.
+"""Between a guest and its switch: passes OpenFlow on, and keeps what the guest can cost in bounds.
+
+As it is here it is for a bridge that the guest has whole; `ofctl.guests.inner` makes one on the owned bridge of it.
 
 From the guest: messages whose framing is wrong, or whose version is not the negotiated one, never reach the switch;
 changes and packet-outs go at the guest's rates (what is too early waits, and all that comes after it); flows beyond
@@ -50,6 +52,10 @@ class FenceCounts:
     refused_messages: int = 0
 
 
+class GuestRefused(Exception):
+    """The guest cannot be served at all; says why."""
+
+
 class Fence:
     """One connection of a guest to its switch."""
 
@@ -72,6 +78,7 @@ class Fence:
         switch_reader, switch = await asyncio.open_unix_connection(management)
         guest_reader, guest = await asyncio.open_unix_connection(sock=guest_end, limit=READ_SIZE)
         self._switch, self._guest = switch, guest
+        self._opened()
         tasks = {
             asyncio.create_task(self._outward(guest_reader, switch), name=f"guest-{self.name}-to-switch"),
             asyncio.create_task(self._inward(switch_reader, guest), name=f"guest-{self.name}-from-switch"),
@@ -96,6 +103,8 @@ class Fence:
             try:
                 for frame in stream.feed(octets):
                     await self._pass(frame, switch)
+            except GuestRefused as refused:
+                return str(refused)
             except BadFrame as bad:
                 self._refuse(Frame(bad.octets[0], bad.octets[1], int.from_bytes(bad.octets[4:8], "big"), bad.octets))
                 return f"the guest sent nonsense: {bad}"
@@ -122,13 +131,32 @@ class Fence:
         self._bundled = 0 if frames.controls_bundle(frame) else self._bundled + (inner is not None)
         if frame.kind not in frames.CHEAP:
             await self._wait_for_turn(frame)
-        switch.write(frame.octets)
+        await self._send(frame, switch)
         if switch.transport.get_write_buffer_size():
             await switch.drain()
 
+    def _opened(self) -> None:
+        """Begin: both sides are connected."""
+
+    async def _send(self, frame: Frame, switch: asyncio.StreamWriter) -> None:
+        """Send the switch what the guest has sent."""
+        switch.write(frame.octets)
+
+    async def _receive(self, frame: Frame, guest: asyncio.StreamWriter) -> None:
+        """Send the guest what the switch has sent."""
+        guest.write(frame.octets)
+
+    def _count_request(self) -> bytes:
+        return frames.count_request(self._version)
+
+    def _counted(self, frame: Frame) -> int | None:
+        return frames.counted(frame)
+
     async def _wait_for_turn(self, frame: Frame) -> None:
         bucket = self._packets if frame.kind == frames.OFPT_PACKET_OUT else self._changes
-        cost = 1 + self._counts.flows / FLOWS_FOR_ONE if frames.asks_for_many(frame) else 1
+        await self._wait(bucket, 1 + self._counts.flows / FLOWS_FOR_ONE if frames.asks_for_many(frame) else 1)
+
+    async def _wait(self, bucket: TokenBucket, cost: float) -> None:
         delay = bucket.take(asyncio.get_running_loop().time(), cost)
         if delay > 0:
             self._counts.delayed_messages += 1
@@ -154,7 +182,7 @@ class Fence:
                     self._switch.write(
                         frames.message(frame.version, frames.OFPT_ECHO_REPLY, frame.xid, frame.octets[8:])
                     )
-                elif (flows := frames.counted(frame)) is not None:
+                elif (flows := self._counted(frame)) is not None:
                     self._counts.flows = flows
                 elif frame.xid == frames.COUNT_XID:
                     pass  # The switch refused what the fence asked for itself.
@@ -163,14 +191,14 @@ class Fence:
                 elif waiting > ROOM:
                     return f"the guest does not read: {waiting} bytes wait for it"
                 else:
-                    guest.write(frame.octets)
+                    await self._receive(frame, guest)
         return "the switch has closed the connection"
 
     async def _count(self, switch: asyncio.StreamWriter) -> str:
         """Ask for the number of flows now and then."""
         while True:
             if self._version:
-                switch.write(frames.count_request(self._version))
+                switch.write(self._count_request())
             await asyncio.sleep(COUNT_INTERVAL_S)
 
 

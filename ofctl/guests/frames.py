@@ -180,6 +180,13 @@ class TokenBucket:
         self._tokens = self._burst
         self._at = now
 
+    def spare(self, now: float) -> bool:
+        """Take one if there is one; tell whether there was."""
+        there = min(self._burst, self._tokens + (now - self._at) * self.rate) >= 1
+        if there:
+            self.take(now)
+        return there
+
     def take(self, now: float, cost: float = 1.0) -> float:
         """Take some; return the seconds after which they may be used, 0 for now."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate) - cost

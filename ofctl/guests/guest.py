@@ -7,15 +7,19 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ofctl.errors import OfctlError
 from ofctl.guests.channel import Json
 from ofctl.guests.fence import Fence, FenceCounts, FenceLimits
+from ofctl.guests.inner import InnerFence
 from ofctl.guests.process import GuestProcess, explain
 from ofctl.log import fields
 from ofctl.model.host import AppState, AppView
+from ofctl.pipeline.fence import FencedGuest
+from ofctl.pipeline.world import World
 from ofctl.settings import GuestSettings, GuestSpec
 
 logger = logging.getLogger(__name__)
@@ -40,18 +44,37 @@ Requests = Callable[[str, Json], Awaitable[Json]]
 News = Callable[[], AsyncIterator[Json]]
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Where a guest stands on the owned bridge. `world` returns what that forwards for at the moment."""
+
+    place: FencedGuest
+    world: Callable[[], World]
+
+
 class Guest:
     """A guest on its bridge. Belongs to one event loop."""
 
     def __init__(
-        self, spec: GuestSpec, settings: GuestSettings, management: Path, *, requests: Requests, news: News
+        self,
+        spec: GuestSpec,
+        settings: GuestSettings,
+        management: Path,
+        *,
+        requests: Requests,
+        news: News,
+        inside: Inside | None = None,
     ) -> None:
-        """`management` is the bridge's socket; `requests` answers a guest's request, `news` yields what it is told."""
+        """`management` is the bridge's socket; `requests` answers a guest's request, `news` yields what it is told.
+
+        `inside` is where it stands on the owned bridge; None on a bridge of its own.
+        """
         self.spec = spec
         self._settings = settings
         self._management = management
         self._requests = requests
         self._news = news
+        self._inside = inside
         self._limits = FenceLimits(settings.max_change_rate, settings.max_packet_rate, settings.max_flows)
         self._counts = FenceCounts()
         self._state = AppState.STARTING
@@ -170,7 +193,7 @@ class Guest:
                         await process.channel.send({"switch": True}, (theirs.fileno(),))
                     try:
                         begun = asyncio.get_running_loop().time()
-                        why = await Fence(self.spec.name, self._limits, self._counts).run(ours, self._management)
+                        why = await self._fence().run(ours, self._management)
                     except OSError as error:
                         ours.close()
                         why = f"{self._management}: {error.strerror or error}"
@@ -179,6 +202,11 @@ class Guest:
                         pause = RECONNECT_S[0]
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
+
+    def _fence(self) -> Fence:
+        if self._inside is None:
+            return Fence(self.spec.name, self._limits, self._counts)
+        return InnerFence(self._inside.place, self._limits, self._counts, world=self._inside.world)
 
     async def _tell(self, process: GuestProcess) -> None:
         """Tell the guest what happens, at its own pace."""

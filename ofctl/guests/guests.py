@@ -14,7 +14,8 @@ from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest
 from ofctl.engine.startup import Host
 from ofctl.errors import InvalidField, OfctlError, ResourceExhausted
 from ofctl.guests.channel import Json
-from ofctl.guests.guest import Guest
+from ofctl.guests.guest import Guest, Inside
+from ofctl.guests.labels import sweep
 from ofctl.log import fields
 from ofctl.model.confirmation import Level
 from ofctl.model.events import PortEvent, PortEventType
@@ -22,6 +23,7 @@ from ofctl.model.host import AppView
 from ofctl.model.ids import HostId, PortId, RequestId, identifier
 from ofctl.model.port import PortState
 from ofctl.ovsdb.values import BridgeSpec
+from ofctl.pipeline.world import World
 from ofctl.settings import GuestSettings
 from ofctl.v1 import port_pb2
 
@@ -49,9 +51,11 @@ class Guests:
         Call it when the host has started.
         """
         rundir = self._host.options.rundir
+        places = {place.name: place for place in self._host.options.fenced}
         for spec in self._settings.run:
             management = rundir / f"{spec.bridge}.mgmt"
-            guest = Guest(spec, self._settings, management, requests=self._request, news=self._news)
+            inside = Inside(places[spec.name], self._world) if spec.fence else None
+            guest = Guest(spec, self._settings, management, requests=self._request, news=self._news, inside=inside)
             self._guests.append(guest)
         self._host.engine.app_views = self.views
         if self._guests:
@@ -60,7 +64,8 @@ class Guests:
             except OSError as error:
                 # Only a guest with a REST interface needs it, and says so then.
                 logger.error("[guests] run_dir %s: %s", self._settings.run_dir, error.strerror)
-        await asyncio.gather(*(self._start(guest, deadline) for guest in self._guests))
+        swept = await self._sweep(deadline)
+        await asyncio.gather(*(self._start(guest, deadline, swept) for guest in self._guests))
 
     async def close(self) -> None:
         """End every guest; their bridges go on forwarding by the flows that they have."""
@@ -76,10 +81,28 @@ class Guests:
         self._ready_changed.set()
         self._ready_changed = asyncio.Event()
 
-    async def _start(self, guest: Guest, deadline: float) -> None:
+    def _world(self) -> World:
+        return self._host.engine.chassis.tables.world
+
+    async def _sweep(self, deadline: float) -> str:
+        """Remove what guests that are gone have left in the fence on the owned bridge; return why it cannot be."""
+        options = self._host.options
+        try:
+            removed = await sweep(options.rundir / f"{options.bridge}.mgmt", options.fenced, deadline=deadline)
+        except OfctlError as error:
+            logger.error("guests in fences are not started: %s", error, extra=fields(reason=error.reason))
+            return error.message
+        if removed:
+            logger.info("removed what guests have left in the fence", extra=fields(changes=removed))
+        return ""
+
+    async def _start(self, guest: Guest, deadline: float, swept: str) -> None:
         spec = guest.spec
         if spec.fence:
-            guest.refuse("guests in a fence on the owned bridge are not built yet: write @BRIDGE")
+            if swept:
+                guest.refuse(swept)
+            else:
+                guest.start()
             return
         datapath_type = self._host.engine.chassis.datapath_type
         bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS)

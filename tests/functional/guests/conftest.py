@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from ofctl.client import Client
+from ofctl.client import Client, NamespaceConsumer, Network, PortSpec, Subnet
 from ofctl.sandbox.ovs import PrivateOvs
 from ofctl.sandbox.sandbox import Sandbox
 from ofctl.v1.host_pb2 import App, AppState
@@ -66,6 +66,18 @@ class GuestLab:
         self.ovs.vsctl("add-port", bridge, device)
         return namespace, address
 
+    def plugged(self, port_id: str, network_id: str = "n") -> tuple[Namespace, str, int]:
+        """Plug a namespace into a network, made if it is not there; return it with its address and ofport."""
+        number = next(self._numbers)
+        namespace = self._stack.enter_context(Namespace())
+        if network_id not in {network.network_id for network in self.client.networks()}:
+            self.client.apply_network(Network(network_id=network_id, subnets=[Subnet(cidr="10.9.0.0/24")]))
+        address = f"10.9.0.{number}"
+        consumer = NamespaceConsumer(netns_path=namespace.path)
+        spec = PortSpec(port_id=port_id, network_id=network_id, fixed_ips=[address], namespace=consumer)
+        port = self.client.plug(spec)
+        return namespace, address, port.confirmation.ofport
+
     @property
     def ovs(self) -> PrivateOvs:
         return self.sandbox.ovs
@@ -84,10 +96,15 @@ Start = Callable[..., GuestLab]
 
 @pytest.fixture
 def guests(netns: None, rundir: Path) -> Iterator[Start]:
-    """Start a sandbox with guests: name and source, which is a path or the text of a Python file."""
+    """Start a sandbox with guests: name and source, which is a path or the text of a Python file.
+
+    `fenced` has the fence of those that are on the owned bridge, by name.
+    """
     with ExitStack() as stack:
 
-        def start(*, options: dict[str, object] | None = None, **sources: str | Path) -> GuestLab:
+        def start(
+            *, options: dict[str, object] | None = None, fenced: Mapping[str, str] | None = None, **sources: str | Path
+        ) -> GuestLab:
             run_dir = rundir / "guests"
             entries = []
             for name, source in sources.items():
@@ -95,7 +112,8 @@ def guests(netns: None, rundir: Path) -> Iterator[Start]:
                     file = rundir / f"{name}_guest.py"
                     file.write_text(source)
                     source = file  # noqa: PLW2901
-                entries.append(f"{name}={source}@br-{name}")
+                fence = (fenced or {}).get(name)
+                entries.append(f"{name}={source}@" + (f"fence:{fence}" if fence else f"br-{name}"))
             settings: dict[str, dict[str, object]] = {
                 "apps": {"load": ",".join(entries)},
                 "guests": {"run_dir": run_dir, **(options or {})},
