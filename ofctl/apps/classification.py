@@ -1,13 +1,14 @@
 """Which network and which port a frame comes from: the only way into the pipeline."""
 
-# ruff: noqa: ARG002  (every app is asked in the same way; few look at all that they are given)
+
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ofctl.model.ids import NetworkIndex
+from ofctl.pipeline.addresses import is_secured
 from ofctl.pipeline.feature import FeatureApp
-from ofctl.pipeline.fields import ETH_SRC, IN_PORT, VLAN_PRESENT, VLAN_VID
+from ofctl.pipeline.fields import IN_PORT, VLAN_PRESENT, VLAN_VID
 from ofctl.pipeline.flow import Flow, Match, PopVlan, SetField, Term
 from ofctl.pipeline.probe import BROADCAST, Direction, Probe, probe_frame
 from ofctl.pipeline.tables import (
@@ -17,8 +18,8 @@ from ofctl.pipeline.tables import (
     ORIGIN,
     SENDER,
     SOURCE,
+    SOURCE_KNOWN,
     Priority,
-    host_cookie,
     network_cookie,
     port_cookie,
 )
@@ -29,15 +30,13 @@ UNTAGGED = Term(VLAN_VID, 0)
 
 
 class Classification(FeatureApp):
-    """Port, or uplink and tag, to network. What fits nothing is dropped, so a port's tagged frames are."""
+    """Port, or uplink and tag, to network. What fits nothing is dropped, so a secured port's tagged frames are.
+
+    A port whose sender is not checked may send tagged frames: the tag is the guest's own, and stays on the frame.
+    """
 
     name = "classification"
     tables = (CLASSIFY,)
-
-    def host_flows(self, world: World) -> Iterable[Flow]:
-        # A group address is no sender (IEEE 802.3, 3.2.3), and must not be learned as one.
-        group_source = Match.of(Term(ETH_SRC, MULTICAST_BIT, MULTICAST_BIT))
-        yield Flow(CLASSIFY, Priority.FORBIDDEN, group_source, host_cookie())
 
     def network_flows(self, network: NetworkIndex, world: World) -> Iterable[Flow]:
         uplink = world.uplink_of(network)
@@ -55,16 +54,20 @@ class Classification(FeatureApp):
         )
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
+        at_the_port = Term(IN_PORT, port.ofport)
+        secured = is_secured(port, world)
         yield Flow(
             CLASSIFY,
             Priority.PORT,
-            Match.of(Term(IN_PORT, port.ofport), UNTAGGED),
+            Match.of(at_the_port, UNTAGGED) if secured else Match.of(at_the_port),
             port_cookie(port.index),
             (SetField(NETWORK, port.network), SetField(SOURCE, port.index)),
-            goto=SENDER,
+            goto=SENDER if secured else SOURCE_KNOWN,
         )
 
     def probes(self, port: WorldPort, world: World) -> Iterable[Probe]:
+        if not is_secured(port, world):
+            return
         tagged = probe_frame(BROADCAST, port.mac_number, tag=1)
         yield Probe("broadcast with a VLAN tag", Direction.FROM_PORT, tagged)
         from_group = probe_frame(BROADCAST, port.mac_number | MULTICAST_BIT)

@@ -24,9 +24,15 @@ from ofctl.pipeline.tables import (
 )
 from ofctl.pipeline.world import World, WorldPort
 
+UNTAGGED = Term(VLAN_VID, 0)
+
 
 class Delivery(FeatureApp):
-    """To a port as it is; to the outside with the network's tag, on the network's uplink; a probe to its sender."""
+    """To a port as it is; to the outside with the network's tag, on the network's uplink; a probe to its sender.
+
+    A tag that a guest has put on a frame stays inside of the network's. A FLAT network has none, and there a guest's
+    tag would choose among the provider's VLANs: what is tagged does not leave.
+    """
 
     name = "delivery"
     tables = (DELIVER,)
@@ -41,10 +47,11 @@ class Delivery(FeatureApp):
             return
         tag = world.networks[network].segmentation_id
         output = Output(uplink.ofport)
+        outside = (Term(NETWORK, network), Term(DESTINATION, OUTSIDE_BIT, OUTSIDE_BIT), NO_PROBE)
         yield Flow(
             DELIVER,
             Priority.BROAD,
-            Match.of(Term(NETWORK, network), Term(DESTINATION, OUTSIDE_BIT, OUTSIDE_BIT), NO_PROBE),
+            Match.of(*outside, UNTAGGED) if tag is None else Match.of(*outside),
             network_cookie(network),
             (output,) if tag is None else (PushVlan(), SetField(VLAN_VID, tag | VLAN_PRESENT), output),
         )

@@ -35,6 +35,7 @@ from ofctl.pipeline.world import World, WorldPort
 
 LEARNED_IDLE_S = 300
 """The recommended ageing time of a bridge (IEEE 802.1Q-2018, table 8-6)."""
+FROM_GROUP = Term(ETH_SRC, 1 << 40, 1 << 40)
 LEARNED_LIMIT = 4096
 """MAC addresses of one network. Beyond it nothing is lost: an unknown address goes to the same uplink."""
 
@@ -49,6 +50,8 @@ class Provider(FeatureApp):
         # From outside to an address that is not here: the physical switch flooded it. It must not go back.
         from_outside = Match.of(Term(SOURCE, FROM_OUTSIDE))
         yield Flow(UNKNOWN, Priority.FORBIDDEN, from_outside, host_cookie())
+        # A group address is no sender (IEEE 802.3, 3.2.3), and must not be learned as one.
+        yield Flow(ORIGIN, Priority.FORBIDDEN, Match.of(FROM_GROUP), host_cookie())
         # Nobody is outside because a probe says so.
         yield Flow(ORIGIN, Priority.BROAD, Match.of(IS_PROBE), host_cookie(), goto=SOURCE_KNOWN)
 

@@ -104,7 +104,5 @@ def _disjoint(prefixes: Iterable[Prefix]) -> tuple[Prefix, ...]:
     wanted = tuple(prefixes)
     fours = [ipaddress.IPv4Network((value, length)) for version, value, length in wanted if version == 4]
     sixes = [ipaddress.IPv6Network((value, length)) for version, value, length in wanted if version == 6]
-    return tuple(
-        _prefix(network)
-        for network in (*ipaddress.collapse_addresses(fours), *ipaddress.collapse_addresses(sixes))
-    )
+    collapsed: list[IpNetwork] = [*ipaddress.collapse_addresses(fours), *ipaddress.collapse_addresses(sixes)]
+    return tuple(map(_prefix, collapsed))

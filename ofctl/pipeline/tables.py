@@ -68,11 +68,12 @@ EGRESS_STATE = Table(31, "egress-state", "security_group", "From a filtered port
 EGRESS_VERDICT = Table(
     32, "egress-verdict", "security_group", "From a filtered port: on if a rule allowed it, else drop."
 )
+EGRESS_GATE = Table(33, "egress-gate", "security_group", "Fragments from a filtered port: on once all are allowed.")
 FENCE_CHOICE = Table(49, "fence-choice", "fencing", "Where to, if a fenced guest has said so; else on.")
 FORWARD = Table(50, "forward", "forwarding", "Known unicast to its port; reserved multicast is dropped.")
 NEIGHBORS = Table(55, "neighbors", "arp_nd", "ARP requests and neighbor solicitations are told from all else.")
 NEIGHBOR_TARGET = Table(56, "neighbor-target", "arp_nd", "Whose address is asked for; unknown: flood, or drop.")
-NEIGHBOR_OWNER = Table(57, "neighbor-owner", "arp_nd", "The owner's own question goes on; another's gets its MAC address.")
+NEIGHBOR_OWNER = Table(57, "neighbor-owner", "arp_nd", "The owner's own question goes on; another's is answered.")
 NEIGHBOR_REPLY = Table(58, "neighbor-reply", "arp_nd", "The question becomes the answer and turns around.")
 NEIGHBOR_OPTION = Table(59, "neighbor-option", "arp_nd", "The MAC address goes into a neighbor advertisement.")
 FLOOD = Table(60, "flood", "flooding", "Broadcast and multicast to all ports of the network and to its uplink.")
@@ -86,6 +87,7 @@ INGRESS_STATE = Table(101, "ingress-state", "security_group", "To a filtered por
 INGRESS_VERDICT = Table(
     102, "ingress-verdict", "security_group", "To a filtered port: on if a rule allowed it, else drop."
 )
+INGRESS_GATE = Table(103, "ingress-gate", "security_group", "Fragments to a filtered port: on once all are allowed.")
 RULES_TRACKED = Table(
     110, "rules-tracked", "security_group", "Rules of stateful groups: the connection's first frame against them."
 )
@@ -117,6 +119,7 @@ TABLES = (
     EGRESS_TRACK,
     EGRESS_STATE,
     EGRESS_VERDICT,
+    EGRESS_GATE,
     FENCE_CHOICE,
     FORWARD,
     NEIGHBORS,
@@ -129,6 +132,7 @@ TABLES = (
     INGRESS_TRACK,
     INGRESS_STATE,
     INGRESS_VERDICT,
+    INGRESS_GATE,
     RULES_TRACKED,
     RULES_UNTRACKED,
     DELIVER,
@@ -179,7 +183,9 @@ PATHS = (
     (EGRESS_STATE, RULES_UNTRACKED),
     (EGRESS_STATE, EGRESS_VERDICT),
     (EGRESS_STATE, FORWARD),
+    (EGRESS_VERDICT, EGRESS_GATE),
     (EGRESS_VERDICT, FORWARD),
+    (EGRESS_GATE, FORWARD),
     (FORWARD, NEIGHBORS),
     (FORWARD, UNKNOWN),
     (FORWARD, DESTINATION_KNOWN),
@@ -202,7 +208,9 @@ PATHS = (
     (INGRESS_STATE, RULES_UNTRACKED),
     (INGRESS_STATE, INGRESS_VERDICT),
     (INGRESS_STATE, DELIVER),
+    (INGRESS_VERDICT, INGRESS_GATE),
     (INGRESS_VERDICT, DELIVER),
+    (INGRESS_GATE, DELIVER),
 )
 """Every goto, resubmit, ct and learn that a flow may do; there is no other, but in the fence."""
 
@@ -307,6 +315,7 @@ class Priority(enum.IntEnum):
     CLASS = 200
     PORT = 300
     FORBIDDEN = 400
+    EXEMPT = 450
     PROBED = 500
 
 
@@ -316,6 +325,7 @@ PRIORITIES = {
     Priority.CLASS: "a class of frames within a broader one",
     Priority.PORT: "one port, by ofport, MAC address or DESTINATION; an uplink and a tag; a learned address",
     Priority.FORBIDDEN: "what is dropped whoever sends it",
+    Priority.EXEMPT: "what passes whatever the rules of security groups say",
     Priority.PROBED: "for the time of a probe through a port's device: marks its frames",
 }
 
