@@ -156,15 +156,15 @@ class Mending:
             self._on_mended(amiss)
 
     async def _put_config_right(self, world: World) -> None:
-        """Let fragments be forwarded as any packet, and come again in a while."""
+        """Let fragments be forwarded, and the first one's ports be seen, and come again in a while."""
         loop = asyncio.get_running_loop()
         self._config_due = False
         deadline = loop.time() + self._timeout_s
         present = await self._switch.config(deadline=deadline)
-        if present.fragments is not Fragments.NORMAL:
+        if present.fragments is not Fragments.NX_MATCH:
             logger.warning("somebody else has set fragments to %s; putting it right", present.fragments.name)
             self._tell_drift(frozenset(world.ports))
-            await self._switch.set_config(replace(present, fragments=Fragments.NORMAL), deadline=deadline)
+            await self._switch.set_config(replace(present, fragments=Fragments.NX_MATCH), deadline=deadline)
             await self._revalidators.settle(deadline=deadline)
             self._mended()
         if self._config_timer is not None:

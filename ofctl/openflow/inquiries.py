@@ -35,17 +35,19 @@ class Fragments(enum.IntEnum):
     """How a switch treats IP fragments (OpenFlow 1.5.1, 7.3.2, and ovs-ofctl(8), set-frags)."""
 
     NORMAL = 0
-    """By their first fragment's ports, or none: as any packet."""
+    """With ports and ICMP types of 0, the first fragment too."""
     DROP = 1
     REASSEMBLE = 2
     NX_MATCH = 3
+    """The first fragment with what it has, the others with 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchConfig:
     """What OFPT_SET_CONFIG sets: `fragments` for the bridge, `miss_send_len` in octets for this connection."""
 
-    fragments: Fragments = Fragments.NORMAL
+    fragments: Fragments = Fragments.NX_MATCH
+    """NORMAL, the switch's own choice, hides the ports and ICMP types of first fragments from the tables, too."""
     miss_send_len: int = DEFAULT_MISS_SEND_LEN
 
 
@@ -103,7 +105,10 @@ class Inquiries(Connection):
             raise DriverError(f"bridge {self.bridge} was told {wanted} and has {present}", reason="CONFIG_NOT_TAKEN")
 
     def greet(self, channel: Channel) -> None:
-        """Ask for the description; see `Connection.greet`."""
+        """Set fragments, before any bundle can come, and ask for the description; see `Connection.greet`."""
+        wanted = SwitchConfig()
+        body = struct.pack("!HH", wanted.fragments, wanted.miss_send_len)
+        channel.send(message(OFPT_SET_CONFIG, channel.xids(1), body))
         exchange = MultipartExchange(channel.xids(1), replies.OFPMP_DESC, b"", replies.description)
         exchange.done.add_done_callback(lambda _: self._described(exchange))
         channel.begin(exchange, exchange.request)

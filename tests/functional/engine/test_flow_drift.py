@@ -14,6 +14,7 @@ from ofctl.engine.startup import Host
 from ofctl.model.confirmation import Level
 from ofctl.model.events import PortEventType
 from ofctl.model.port import PortState
+from ofctl.pipeline.tables import LAYOUT_VERSION
 from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs
 from tests.functional.engine.lab import BRIDGE, Lab, Namespace
 from tests.functional.engine.test_faults import until
@@ -146,7 +147,7 @@ async def test_it_is_noticed_told_and_mended(
     await pair.disturb(*mischief(pair))
     assert await pair.mended(*ports) < 0.5
     assert pair.tables() == before
-    assert "normal" in pair.lab.ovs.ovs_ofctl("get-frags", BRIDGE)
+    assert "nx-match" in pair.lab.ovs.ovs_ofctl("get-frags", BRIDGE)
     assert await pair.ping()
     assert pair.lab.engine.book.counters["flows.mended"] == 1
 
@@ -168,7 +169,7 @@ async def test_what_concerns_no_port_goes_and_degrades_none(pair: Pair, argv: tu
 
 async def test_guests_flows_and_what_is_as_it_was_are_nobody_s_news(pair: Pair) -> None:
     before = pair.tables()
-    await pair.disturb("add-flow", "table=200,cookie=0xfc101fe00000001,actions=drop")
+    await pair.disturb("add-flow", f"table=200,cookie=0xfc1{LAYOUT_VERSION:02x}fe00000001,actions=drop")
     forward = next(line for line in before.splitlines() if "dl_dst=02:" in line)
     same = forward.strip().partition(", ")[2].replace(", ", ",").replace(" actions", ",actions")
     await pair.disturb("mod-flows", same)

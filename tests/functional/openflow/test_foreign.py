@@ -184,11 +184,11 @@ async def test_the_monitor_goes_on_after_a_pause(watched: Watched, flood: Path) 
 
 async def test_the_configuration_is_read_and_put_right(watched: Watched) -> None:
     switch = watched.switch
-    assert await switch.config(deadline=within(5)) == SwitchConfig(Fragments.NORMAL)
+    assert await switch.config(deadline=within(5)) == SwitchConfig(Fragments.NX_MATCH)
     await watched.other("set-frags", BRIDGE, "drop")
     assert (await switch.config(deadline=within(5))).fragments is Fragments.DROP
     await switch.set_config(SwitchConfig(), deadline=within(5))
-    assert "normal" in watched.ovs.ovs_ofctl("get-frags", BRIDGE)
+    assert "nx-match" in watched.ovs.ovs_ofctl("get-frags", BRIDGE)
     await watched.other("add-flow", BRIDGE, "table=7,cookie=0x77,actions=drop")
     await watched.until(ForeignFlow(ChangeKind.ADDED, 7, 0x77))
 
