@@ -42,6 +42,7 @@ _DECIMAL = frozenset(
 _NEED_PROTOCOL = frozenset((f.CT_TP_SRC.name, f.CT_TP_DST.name))
 _FRAGMENTS = {
     (0, 3): "no",
+    (0, f.FRAG_ANY): "no",
     (f.FRAG_ANY, f.FRAG_ANY): "yes",
     (f.FRAG_ANY, 3): "first",
     (3, 3): "later",
