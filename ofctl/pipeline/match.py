@@ -116,4 +116,17 @@ class Match:
         return cls(ordered)
 
     def __str__(self) -> str:
-        return ",".join(str(term) for term in self.terms)
+        parts: dict[str, str] = {}
+        registers: dict[int, tuple[int, int]] = {}
+        for term in self.terms:
+            if isinstance(term.field, RegisterSlice):
+                # Slices of one register are one match: ovs-ofctl lets the last one of a field win.
+                name = f"reg{term.field.register}"
+                value, mask = registers.get(term.field.register, (0, 0))
+                value |= term.value << term.field.start
+                mask |= term.field.mask if term.mask is None else term.mask << term.field.start
+                registers[term.field.register] = (value, mask)
+                parts[name] = f"{name}={value:#x}/{mask:#x}"
+            else:
+                parts[term.field.name] = str(term)
+        return ",".join(parts.values())
