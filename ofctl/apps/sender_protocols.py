@@ -60,9 +60,13 @@ ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
 REDIRECT = 137
 """RFC 4861, section 4."""
+LISTENER_QUERY = 130
 LISTENER_REPORTS = (131, 132, 143)
 """MLD: report, done, and the report of version 2; from :: before there is an address (RFC 3590)."""
 IGMP = 2
+ALL_HOSTS = Term(IPV4_DST, 0xE000_0001)
+"""Where IGMP's general queries go, and no report ever (RFC 3376, 4.1.12 and 4.2.14). Open vSwitch has no field for the
+type of an IGMP message, so a query about one group cannot be told from a report."""
 
 ICMP6 = (IPV6, Term(IP_PROTO, ICMPV6))
 SOLICITATION = (*ICMP6, Term(ICMPV6_TYPE, NEIGHBOR_SOLICITATION))
@@ -115,7 +119,9 @@ def _forbidden() -> Iterator[Flow]:
             protocol = Term(IP_PROTO, number)
             yield never(ip, protocol, FIRST_FRAGMENT, Term(source, 0), Term(destination, 0))
     yield never(*ICMP6, FIRST_FRAGMENT, Term(ICMPV6_TYPE, 0))
-    for kind in (ROUTER_ADVERTISEMENT, REDIRECT):
+    # The lowest address becomes the network's querier, and it is a router's (RFC 3376, 6.6.2; RFC 3810, 7.6.2).
+    yield never(IPV4, Term(IP_PROTO, IGMP), ALL_HOSTS)
+    for kind in (ROUTER_ADVERTISEMENT, REDIRECT, LISTENER_QUERY):
         yield never(*ICMP6, Term(ICMPV6_TYPE, kind))
     for number in UNREADABLE:
         yield never(IPV6, Term(IP_PROTO, number))
