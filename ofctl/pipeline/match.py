@@ -33,7 +33,7 @@ class Term:
 
 
 _MAC = frozenset(each.name for each in (f.ETH_DST, f.ETH_SRC, f.ARP_SHA, f.ARP_THA, f.ND_SLL, f.ND_TLL))
-_IPV4 = frozenset(each.name for each in (f.IPV4_SRC, f.IPV4_DST, f.CT_NW_SRC, f.CT_NW_DST))
+_IPV4 = frozenset(each.name for each in (f.IPV4_SRC, f.IPV4_DST, f.ARP_SPA, f.ARP_TPA, f.CT_NW_SRC, f.CT_NW_DST))
 _IPV6 = frozenset(each.name for each in (f.IPV6_SRC, f.IPV6_DST, f.ND_TARGET, f.CT_IPV6_SRC, f.CT_IPV6_DST))
 _DECIMAL = frozenset(
     each.name
