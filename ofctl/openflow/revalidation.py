@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ofctl.errors import DeadlineExceeded, DriverError, OfctlError, SwitchUnavailable
 from ofctl.openflow.switch import Switch
-from ofctl.openflow.unixctl import ControlClosed, ControlSocket
+from ofctl.openflow.unixctl import ControlClosed, ControlSocket, control_path
 from ofctl.pipeline.changes import AddFlow, DeleteFlow
 from ofctl.pipeline.flow import Cookie, Flow, Match, Table
 
@@ -153,8 +153,7 @@ class Revalidators:
             answer.cancel()
 
     async def _connected(self) -> ControlSocket:
-        pid = int((self.rundir / "ovs-vswitchd.pid").read_text())
-        path = self.rundir / f"ovs-vswitchd.{pid}.ctl"
+        path = control_path(self.rundir)
         if self._control is not None and self._control.path != path:
             self._disconnect()
         if self._control is None:

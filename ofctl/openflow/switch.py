@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from ofctl.openflow.channel import (
     Channel,
 )
 from ofctl.openflow.connection import Connected, Disconnected
+from ofctl.openflow.conntrack import ConnectionTuple, FlushExchange
 from ofctl.openflow.exchanges import BundleExchange, ConnectionGone, MultipartExchange
 from ofctl.openflow.foreign import ForeignChange
 from ofctl.openflow.injection import (
@@ -137,6 +138,27 @@ class Switch(Inquiries):
             channel = self.require_channel()
             xid = channel.xids(len(changes))
             channel.send(b"".join([encode_change(change, xid + n) for n, change in enumerate(changes)]))
+
+    async def flush_connections(
+        self,
+        zones: int | Collection[int],
+        originals: ConnectionTuple | Collection[ConnectionTuple] | None = None,
+        *,
+        deadline: float,
+    ) -> None:
+        """Remove the tracked connections of one zone or several; return when a barrier confirms that they are gone.
+
+        With `originals` only those whose original direction is like one of them. Partial tuples make the switch go
+        through all its connections. Raises SwitchUnavailable (some may be gone), DriverError, ValueError.
+        """
+        channel = self.require_channel()
+        named = (originals,) if originals is None or isinstance(originals, ConnectionTuple) else originals
+        listed = (zones,) if isinstance(zones, int) else zones
+        flushes = [(zone, original) for zone in listed for original in named]
+        exchange = FlushExchange(channel.xids(len(flushes) + 1), flushes)
+        refused = await self._answer(channel, exchange, "did not confirm a flush of connections", deadline=deadline)
+        if refused:
+            raise self.refused("a flush of connections", refused[0])
 
     def watch_foreign(self, callback: Callable[[ForeignChange], None]) -> Callable[[], None]:
         """Have `callback` called in the loop for what other clients change; returns what ends that.
