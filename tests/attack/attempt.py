@@ -29,6 +29,10 @@ class Attempt:
     sender: Member = ATTACKER
     before: tuple[tuple[Member, bytes], ...] = ()
     """Frames that are allowed and arrive: what the attempt abuses."""
+    whole: bool = False
+    """Whether a part of the frames is nothing: the later fragments of a datagram whose first does not arrive."""
+    unfiltered: tuple[Member, ...] = ()
+    """Who gets the frames on the guarded network too: what goes to all goes to them, and they let everything in."""
     tagged: bool = False
     """From the router: `frames` have their tags already, and the wire gets them as they are."""
 

@@ -13,28 +13,50 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ofctl.engine.host_engine import HostEngine
+from ofctl.model.confirmation import Level
 from ofctl.model.ids import DeviceName, MacAddress, NetworkId, PhysicalNetwork, PortId
 from ofctl.model.network import Network, NetworkType, Subnet
 from ofctl.model.port import PortSpec, VmConsumer
-from ofctl.model.security import AddressPair
+from ofctl.model.security import (
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    AddressGroup,
+    AddressGroupId,
+    AddressPair,
+    GroupMember,
+    IcmpMessage,
+    Ports,
+    RuleDirection,
+    SecurityGroup,
+    SecurityGroupId,
+    SecurityRule,
+)
 from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs, run
 from tests.attack.cast import (
     ATTACKER,
+    CONFINED,
+    FOREIGN_FRIEND,
     GUESTS,
     INSIDER,
     MEMBERS,
+    NEIGHBOUR,
     PAIR,
     PAIR_MAC,
     PAIR_PREFIX,
     PAIR_WITH_MAC,
     ROUTER,
+    STATELESS,
     V4_SUBNET,
     V6_SUBNET,
+    VICTIM,
     Member,
     address,
 )
 from tests.attack.scene import Scene, ready
-from tests.functional.engine.lab import HOST, Lab
+from tests.functional.engine.lab import HOST, Lab, in_s
 
 PHYSNET = PhysicalNetwork("physnet1")
 UPLINK = "uplink"
@@ -49,9 +71,12 @@ GUARDED = Network(
         Subnet(cidr=V6_SUBNET, gateway=V6_SUBNET[1]),
     ),
 )
-OPEN = replace(
-    GUARDED, network_id=NetworkId("open"), segmentation_id=200, port_security=False, neighbor_replies=False
+OPEN = replace(GUARDED, network_id=NetworkId("open"), segmentation_id=200, port_security=False, neighbor_replies=False)
+IN, OUT = RuleDirection.INGRESS, RuleDirection.EGRESS
+VICTIMS, CONFINEMENT, FRIENDS, UNTRACKED = (
+    SecurityGroupId(name) for name in ("victims", "confinement", "friends", "untracked")
 )
+HOSTS = AddressGroupId("hosts")
 TUNSETIFF = 0x400454CA
 IFF_TAP_NO_PI = 0x1002
 CALL_TIMEOUT_S = 30.0
@@ -97,6 +122,8 @@ class AttackedHost:
         uplink = self._device(UPLINK)
         run(["ip", "link", "set", "dev", UPLINK, "up"])
         self.live.call(self.lab.start(physical_networks={PHYSNET: (DeviceName(UPLINK),)}))
+        if GROUPS_READY:
+            self.live.call(self._groups())
         self.guarded = self._network(GUARDED, uplink, guarded=True)
         self.open = self._network(OPEN, uplink, guarded=False)
         self.guarded.others, self.open.others = (self.open,), (self.guarded,)
@@ -127,13 +154,17 @@ class AttackedHost:
         ovs.ovs_ofctl("add-flow", HUB, "actions=in_port,all")
         return Scene(HUB, devices, dumb=True)
 
+    async def _groups(self) -> None:
+        engine: Any = self.lab.engine
+        await engine.apply_address_group(hosts(), level=Level.DATAPATH, deadline=in_s(CALL_TIMEOUT_S))
+        for group in (friends(), victims(), confinement(), untracked()):
+            await engine.apply_security_group(group, level=Level.DATAPATH, deadline=in_s(CALL_TIMEOUT_S))
+
     def _network(self, network: Network, uplink: int, *, guarded: bool) -> Scene:
         self.live.call(self.lab.apply_network(network))
         specs = [port_spec(member, network, guarded=guarded) for member in GUESTS]
         ports = self.live.call(self.lab.plug(*specs))
-        devices = {
-            member: self._device(port.binding.device) for member, port in zip(GUESTS, ports, strict=True)
-        }
+        devices = {member: self._device(port.binding.device) for member, port in zip(GUESTS, ports, strict=True)}
         return Scene(network.network_id, {**devices, ROUTER: uplink}, tag=network.segmentation_id)
 
 
@@ -148,7 +179,57 @@ def port_spec(member: Member, network: Network, *, guarded: bool) -> PortSpec:
         fixed_ips=tuple(ipaddress.ip_address(member.address(version)) for version in (4, 6)),
         port_security=False if member == INSIDER else None,
         allowed_address_pairs=attackers_pairs() if member == ATTACKER else (),
+        security_groups=(GROUPS[member],) if guarded and member in GROUPS and GROUPS_READY else (),
     )
+
+
+GROUPS_READY = hasattr(HostEngine, "apply_security_group")
+GROUPS = {VICTIM: VICTIMS, CONFINED: CONFINEMENT, STATELESS: UNTRACKED}
+
+
+def prefix(member: Member, version: int) -> Any:
+    return ipaddress.ip_network(member.address(version))
+
+
+def hosts() -> AddressGroup:
+    return AddressGroup(address_group_id=HOSTS, addresses=(prefix(NEIGHBOUR, 4), prefix(NEIGHBOUR, 6)))
+
+
+def friends() -> SecurityGroup:
+    """Return the group of NEIGHBOUR, and of an address in the other network."""
+    members = [GroupMember(GUARDED.network_id, prefix(NEIGHBOUR, version)) for version in (4, 6)]
+    foreign = [ipaddress.ip_network(address(FOREIGN_FRIEND, version)) for version in (4, 6)]
+    return SecurityGroup(
+        security_group_id=FRIENDS, members=(*members, *(GroupMember(OPEN.network_id, each) for each in foreign))
+    )
+
+
+def victims() -> SecurityGroup:
+    rules = (
+        SecurityRule(direction=IN, protocol=TCP, ports=Ports(80, 80)),
+        SecurityRule(direction=IN, protocol=UDP, ports=Ports(5000, 5010)),
+        SecurityRule(direction=IN, protocol=ICMP, icmp=IcmpMessage(8)),
+        SecurityRule(direction=IN, protocol=ICMPV6, icmp=IcmpMessage(128)),
+        SecurityRule(direction=IN, protocol=TCP, ports=Ports(2222, 2222), remote_prefix=prefix(INSIDER, 4)),
+        SecurityRule(direction=IN, protocol=TCP, ports=Ports(3306, 3306), remote_security_group=FRIENDS),
+        SecurityRule(direction=IN, protocol=UDP, ports=Ports(7000, 7000), remote_address_group=HOSTS),
+    )
+    return SecurityGroup(security_group_id=VICTIMS, rules=rules)
+
+
+def confinement() -> SecurityGroup:
+    gateways = [prefix(ROUTER, version) for version in (4, 6)]
+    rules = (
+        *(SecurityRule(direction=OUT, protocol=TCP, ports=Ports(443, 443), remote_prefix=each) for each in gateways),
+        SecurityRule(direction=OUT, protocol=UDP, ports=Ports(53, 53)),
+        SecurityRule(direction=IN, protocol=TCP, ports=Ports(80, 80)),
+    )
+    return SecurityGroup(security_group_id=CONFINEMENT, rules=rules)
+
+
+def untracked() -> SecurityGroup:
+    rules = (SecurityRule(direction=IN, protocol=TCP, ports=Ports(80, 80)),)
+    return SecurityGroup(security_group_id=UNTRACKED, stateful=False, rules=rules)
 
 
 def attackers_pairs() -> tuple[AddressPair, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.dhcp6 import DHCP6_Advertise, DHCP6_Reply, DHCP6OptDNSServers
-from scapy.layers.inet import UDP
+from scapy.layers.inet import ICMP, UDP
 from scapy.layers.inet6 import (
     ICMPv6MLQuery,
     ICMPv6MLQuery2,
@@ -78,8 +79,10 @@ def advertised() -> Attempts:
         ("NA for the victim with code 1", nd(na(victim, code=1))),
         ("NA for the victim with two target MAC addresses", nd(two / ICMPv6NDOptDstLLAddr(lladdr=NOBODY_MAC))),
         ("NA for an allowed address with another MAC address", nd(na(address(PAIR_WITH_MAC, 6)))),
-        ("NA for the victim behind destination options",
-         nd(IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0\0")]) / na(victim))),
+        (
+            "NA for the victim behind destination options",
+            nd(IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0\0")]) / na(victim)),
+        ),
         ("NA for the victim in a fragment", nd(IPv6ExtHdrFragment(id=1, m=1) / na(victim))),
         ("NA for the victim in an atomic fragment", nd(IPv6ExtHdrFragment(id=1, m=0) / na(victim))),
     ):
@@ -118,17 +121,27 @@ def routed() -> Attempts:
         ("RA behind eight headers", nd(_chain(filler, 8) / ra, source=mine)),
         ("RA in a first fragment", nd(IPv6ExtHdrFragment(id=2, m=1) / ra, source=mine)),
         ("RA in an atomic fragment", nd(IPv6ExtHdrFragment(id=2, m=0) / ra, source=mine)),
-        ("RA behind a fragment header and destination options",
-         nd(IPv6ExtHdrFragment(id=2, m=1) / filler / ra, source=mine)),
+        (
+            "RA behind a fragment header and destination options",
+            nd(IPv6ExtHdrFragment(id=2, m=1) / filler / ra, source=mine),
+        ),
         ("redirect in the own name", nd(redirect, source=mine, to=to_reader)),
         ("redirect in the gateway's name", nd(redirect, source=ROUTER.link_local, to=to_reader)),
     ):
         yield stopped(name, 6, frame)
-    yield stopped("RA in a second fragment, the first without its header", 6, *hidden_ra(mine, ALL_NODES))
-    yield stopped("MLD query, as the querier", 6, nd(
-        IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLQuery(), source=mine, hop_limit=1))
-    yield stopped("MLDv2 query, as the querier", 6, nd(
-        IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLQuery2(), source=mine, hop_limit=1))
+    yield replace(
+        stopped("RA in a second fragment, the first without its header", 6, *hidden_ra(mine, ALL_NODES)), whole=True
+    )
+    yield stopped(
+        "MLD query, as the querier",
+        6,
+        nd(IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLQuery(), source=mine, hop_limit=1),
+    )
+    yield stopped(
+        "MLDv2 query, as the querier",
+        6,
+        nd(IPv6ExtHdrHopByHop(options=[RouterAlert()]) / ICMPv6MLQuery2(), source=mine, hop_limit=1),
+    )
 
 
 def hidden_ra(source: str, destination: str) -> tuple[bytes, ...]:
@@ -148,10 +161,23 @@ def _chain(header: Any, times: int) -> Any:
     return chain
 
 
-def igmp() -> Attempts:
-    query = bytes.fromhex("1164ee9b00000000")
-    header = ip(4, ATTACKER.address(4), "224.0.0.1", ttl=1, proto=2)
-    yield stopped("IGMP query, as the querier", 4, ether(OWN, "01:00:5e:00:00:01", header / Raw(query)))
+def routers() -> Attempts:
+    """Yield what only a router may say in IPv4, in the own name."""
+    for name, destination, payload in (
+        ("IGMP query, as the querier", "224.0.0.1", "1164ee9b00000000"),
+        ("IGMPv3 query, as the querier", "224.0.0.1", "1164ec1e00000000027d0000"),
+    ):
+        header = ip(4, ATTACKER.address(4), destination, ttl=1, proto=2)
+        yield stopped(name, 4, ether(OWN, "01:00:5e:00:00:01", header / Raw(bytes.fromhex(payload))))
+    inner = ip(4, NEIGHBOUR.address(4), "192.0.2.7") / UDP(sport=1, dport=2)
+    redirect = ICMP(type=5, code=1, gw=ATTACKER.address(4)) / inner
+    advertisement = ICMP(type=9) / Raw(bytes.fromhex("01020708") + bytes(8))
+    for name, to, payload in (
+        ("ICMP redirect in the own name", NEIGHBOUR.address(4), redirect),
+        ("ICMP router advertisement", "224.0.0.1", advertisement),
+    ):
+        mac = NEIGHBOUR.mac if to == NEIGHBOUR.address(4) else "01:00:5e:00:00:01"
+        yield stopped(name, 4, ether(OWN, mac, ip(4, ATTACKER.address(4), to) / payload))
 
 
 def dhcp() -> Attempts:
@@ -167,8 +193,9 @@ def dhcp() -> Attempts:
         yield stopped(name, 4, ether(OWN, mac, packet))
         if kind == "ack":
             first = ip(4, ATTACKER.address(4), destination, id=9, flags="MF", proto=17)
-            yield stopped("DHCP acknowledgement in a first fragment", 4, ether(
-                OWN, mac, first / Raw(bytes(packet.payload)[:64])))
+            yield stopped(
+                "DHCP acknowledgement in a first fragment", 4, ether(OWN, mac, first / Raw(bytes(packet.payload)[:64]))
+            )
     for name, message in (("DHCPv6 advertise", DHCP6_Advertise(trid=1)), ("DHCPv6 reply", DHCP6_Reply(trid=1))):
         body = UDP(sport=547, dport=546) / message / DHCP6OptDNSServers(dnsservers=[MINE])
         for where, to, header in (
@@ -181,4 +208,4 @@ def dhcp() -> Attempts:
             yield stopped(f"{name}{where}", 6, nd(payload, source=ATTACKER.link_local, to=to, hop_limit=64))
 
 
-ATTEMPTS = (*advertised(), *solicited(), *routed(), *igmp(), *dhcp())
+ATTEMPTS = (*advertised(), *solicited(), *routed(), *routers(), *dhcp())

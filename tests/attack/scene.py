@@ -76,7 +76,7 @@ class Scene:
         for _ in range(2):
             self._fenced(sender, arrivals)
         self._rest(arrivals)
-        return arrivals
+        return _in_order(arrivals)
 
     def expected(self, sender: Member, frames: Iterable[bytes]) -> Arrivals:
         """Return what comes out if nothing stops it: by what a switch, or a hub, does with an Ethernet address."""
@@ -84,7 +84,7 @@ class Scene:
         for frame in frames:
             for member in self._reached(sender, frame):
                 arrivals.setdefault(member.name, []).append(frame)
-        return arrivals
+        return _in_order(arrivals)
 
     def _reached(self, sender: Member, frame: bytes) -> Iterable[Member]:
         if self.dumb:
@@ -132,6 +132,11 @@ class Scene:
         if frame[12:16] == struct.pack("!HH", 0x8100, self.tag):
             return member.name, frame[:12] + frame[16:]
         return "wire", frame
+
+
+def _in_order(arrivals: Arrivals) -> Arrivals:
+    """Return arrivals so that they compare: the switch may reorder frames of different flows."""
+    return {place: sorted(frames) for place, frames in arrivals.items()}
 
 
 def _read(device: int) -> bytes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.l2 import ARP, LLC, SNAP, Dot3
@@ -69,12 +71,14 @@ def _encapsulated(version: int) -> Attempts:
     )
     mpls = (16 << 12 | 1 << 8 | 64).to_bytes(4, "big")
     yield stopped(
-        "the victim's IP address behind an MPLS label", version,
+        "the victim's IP address behind an MPLS label",
+        version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(mpls + bytes(packet)), type=0x8847),
     )
     pppoe = bytes.fromhex("1100 0001") + (len(packet) + 2).to_bytes(2, "big") + {4: b"\0\x21", 6: b"\0\x57"}[version]
     yield stopped(
-        "the victim's IP address in a PPPoE session", version,
+        "the victim's IP address in a PPPoE session",
+        version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(pppoe + bytes(packet)), type=0x8864),
     )
 
@@ -84,27 +88,31 @@ def _broken(version: int) -> Attempts:
     packet = bytes(ip(version, VICTIM.address(version), NEIGHBOUR.address(version)) / UDP(sport=4000, dport=5000))
     too_long = packet[:2] + b"\x7f\xff" + packet[4:] if version == 4 else packet[:4] + b"\x7f\xff" + packet[6:]
     yield stopped(
-        "the victim's IP address and a length beyond the frame", version,
+        "the victim's IP address and a length beyond the frame",
+        version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(too_long), type=ETHERTYPES[version]),
     )
     other = b"\x65" + packet[1:]
     yield stopped(
-        "an IP header of another version", version,
+        "an IP header of another version",
+        version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(other), type=0x0800),
     )
     yield stopped(
-        "half an IP header", version,
+        "half an IP header",
+        version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(packet[:16]), type=ETHERTYPES[version]),
     )
 
 
-def redirects_and_pings(version: int) -> Attempts:
-    """Yield what only works with the sender of somebody else: redirects in the gateway's name, pings in the victim's."""
+def in_other_names(version: int) -> Attempts:
+    """Yield what works in the name of somebody else only."""
     ping = ICMP() if version == 4 else ICMPv6EchoRequest()
     source, target = VICTIM.address(version), "255.255.255.255" if version == 4 else "ff02::1"
     destination = BROADCAST if version == 4 else "33:33:00:00:00:01"
     yield stopped(
-        "a ping to all, the answers to the victim", version,
+        "a ping to all, the answers to the victim",
+        version,
         ether(ATTACKER.mac, destination, ip(version, source, target) / ping),
     )
     syn = ip(version, source, NEIGHBOUR.address(version)) / TCP(sport=4000, dport=80, flags="S")
@@ -119,9 +127,7 @@ def icmp_redirect() -> Attempts:
     yield stopped("an ICMP redirect in the gateway's name", 4, ether(ATTACKER.mac, NEIGHBOUR.mac, packet))
 
 
-def arp(
-    mac: str, sha: str, spa: str, *, tpa: str, destination: str = BROADCAST, op: int = 2, **fields: object
-) -> bytes:
+def arp(mac: str, sha: str, spa: str, *, tpa: str, destination: str = BROADCAST, op: int = 2, **fields: Any) -> bytes:
     tha = "00:00:00:00:00:00" if destination == BROADCAST else destination
     return ether(mac, destination, ARP(op=op, hwsrc=sha, psrc=spa, hwdst=tha, pdst=tpa, **fields))
 
@@ -130,7 +136,7 @@ def poisoned() -> Attempts:
     """Yield ARP that would put an address of somebody else into caches."""
     own, mine = ATTACKER.mac, ATTACKER.address(4)
     victim, gateway, reader = VICTIM.address(4), ROUTER.address(4), NEIGHBOUR.address(4)
-    to_reader = {"tpa": reader, "destination": NEIGHBOUR.mac}
+    to_reader: dict[str, Any] = {"tpa": reader, "destination": NEIGHBOUR.mac}
     for name, frame in (
         ("ARP request with the victim's IP address", arp(own, own, victim, tpa=address(201, 4), op=1)),
         ("ARP request with the victim's MAC address", arp(own, VICTIM.mac, mine, tpa=address(201, 4), op=1)),
@@ -162,4 +168,4 @@ def poisoned() -> Attempts:
     yield stopped("half an ARP for the victim", 4, ether(own, NEIGHBOUR.mac, Raw(bytes(lie)[:20]), type=0x0806))
 
 
-ATTEMPTS = (*both(spoofed), *both(redirects_and_pings), *icmp_redirect(), *poisoned())
+ATTEMPTS = (*both(spoofed), *both(in_other_names), *icmp_redirect(), *poisoned())
