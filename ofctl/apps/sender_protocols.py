@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ofctl.model.security import ICMPV6, SCTP, TCP, UDP
+from ofctl.model.security import ICMP, ICMPV6, SCTP, TCP, UDP
 from ofctl.pipeline.fields import (
     ARP_OP,
     ARP_SPA,
     ARP_TPA,
     ETH_TYPE,
     FRAG_ANY,
+    ICMPV4_TYPE,
     ICMPV6_CODE,
     ICMPV6_TYPE,
     IP_FRAG,
@@ -60,6 +61,8 @@ ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT = 135, 136
 REDIRECT = 137
 """RFC 4861, section 4."""
+ICMP_REDIRECT, ICMP_ROUTER_ADVERTISEMENT = 5, 9
+"""Their counterparts in IPv4 (RFC 792, RFC 1256)."""
 LISTENER_QUERY = 130
 LISTENER_REPORTS = (131, 132, 143)
 """MLD: report, done, and the report of version 2; from :: before there is an address (RFC 3590)."""
@@ -123,6 +126,8 @@ def _forbidden() -> Iterator[Flow]:
     yield never(IPV4, Term(IP_PROTO, IGMP), ALL_HOSTS)
     for kind in (ROUTER_ADVERTISEMENT, REDIRECT, LISTENER_QUERY):
         yield never(*ICMP6, Term(ICMPV6_TYPE, kind))
+    for kind in (ICMP_REDIRECT, ICMP_ROUTER_ADVERTISEMENT):
+        yield never(IPV4, Term(IP_PROTO, ICMP), Term(ICMPV4_TYPE, kind))
     for number in UNREADABLE:
         yield never(IPV6, Term(IP_PROTO, number))
 
