@@ -9,73 +9,26 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ofctl.engine.binding import Binders
-from ofctl.engine.flow_tables import DropPort, FlowTables, PortPlace, PutPort
+from ofctl.engine.closures import read_back
+from ofctl.engine.flow_tables import FlowTables
 from ofctl.engine.inspection import link_problem, row_problem
-from ofctl.engine.inventory import Key
+from ofctl.engine.port_work import PortWork
 from ofctl.engine.probing import Prober
+from ofctl.engine.world_edits import ChangePlace, DropPort, PortPlace, PutPort
 from ofctl.errors import DriverError, Unavailable
-from ofctl.model.confirmation import Confirmation, Level, ProbeFrame, StageTiming
-from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork
-from ofctl.model.network import IpInterface, Network, NumberedNetwork
+from ofctl.model.confirmation import Confirmation, Level
+from ofctl.model.ids import DeviceName, PhysicalNetwork
+from ofctl.model.network import IpInterface, Network
 from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, VmConsumer
 from ofctl.model.vif import DatapathType, VifDetails
 from ofctl.netlink.devices import Devices
-from ofctl.netlink.specs import DeviceState, Ensured, TapSpec, VethSpec, tap_mac
-from ofctl.openflow.switch import Receipt, Switch
-from ofctl.openflow.wire import flow_digest, group_image
-from ofctl.ovsdb.intents import NewBinding
+from ofctl.netlink.specs import Ensured, TapSpec, VethSpec, tap_mac
+from ofctl.openflow.switch import Switch
 from ofctl.ovsdb.switch import SwitchDatabase
 from ofctl.ovsdb.values import Attachment
-from ofctl.pipeline.tables import port_cookie
-
-
-@dataclass
-class PortWork:
-    """One port of an operation, and what the stages have found out about it so far."""
-
-    spec: PortSpec
-    """Admitted: MAC address and MTU are set."""
-    device: DeviceName
-    network: NumberedNetwork
-    existed: bool
-    """The port was plugged before this operation, which so must not remove it."""
-    draft: NewBinding | None = None
-    """What becomes the binding; None if it is there already."""
-    binding: Binding | None = None
-    state: DeviceState | None = None
-    fresh: bool = False
-    """The device was made by this operation and the switch has not seen it yet."""
-    ofport: OfPort | None = None
-    receipt: Receipt | None = None
-    flows: tuple[int, str] = (0, "")
-    """How many, and their digest."""
-    called_binders: set[str] | None = None
-    """The binders that may have the port; None before the first stage that asks."""
-    mending: bool = False
-    """A device of that name without our mark is taken over: somebody has made it anew by hand."""
-    timings: list[StageTiming] = field(default_factory=list)
-    frames: tuple[ProbeFrame, ...] = ()
-    """What was sent to show that the port works."""
-    note: str = ""
-    """Why less was shown than was asked for."""
-
-    @property
-    def key(self) -> Key:
-        return (self.spec.port_id, self.spec.host_id)
-
-    @property
-    def principal(self) -> str:
-        """Who plugged the port, or is doing so."""
-        return self.binding.principal if self.binding is not None else self.draft.principal if self.draft else ""
-
-    @property
-    def present(self) -> Binding:
-        """The binding; only from the stage on that makes it durable."""
-        assert self.binding is not None
-        return self.binding
 
 
 class Chassis:
@@ -192,11 +145,15 @@ class Chassis:
         )
 
     async def attach(self, work: PortWork, *, deadline: float) -> None:
-        """Make the device a port of the bridge; find its ofport."""
-        attached = await self.database.attach(
-            self._attachment(work), fresh=work.fresh, take_over=work.mending, deadline=deadline
-        )
-        work.fresh = False
+        """Make the device a port of the bridge; find its ofport. For an update, a row that is right is believed."""
+        attachment = self._attachment(work)
+        row = self.database.interface(work.device)
+        believed = work.before is not None and not (work.fresh or work.doubted)
+        if believed and row is not None and self.database.is_attached(attachment):
+            work.ofport = row.ofport
+            return
+        attached = await self.database.attach(attachment, fresh=work.fresh, take_over=work.mending, deadline=deadline)
+        work.fresh = work.doubted = False
         work.ofport = attached.ofport
 
     async def reattach(self, work: PortWork, *, deadline: float) -> None:
@@ -222,7 +179,14 @@ class Chassis:
         assert work.ofport is not None
         place = PortPlace.of(work.present, work.network.index)
         work.receipt = await self.tables.apply(PutPort(place, work.ofport), deadline=deadline)
-        work.flows = flow_digest(self.tables.flows_of(place.index).flows)
+        work.flows = self.tables.closure_of(place.index).flows
+
+    async def reinstate_flows(self, work: PortWork, *, deadline: float) -> None:
+        """Put the port's flows back to what its binding says, in one bundle; one that is not in the switch stays so."""
+        place = PortPlace.of(work.present, work.network.index)
+        work.receipt = await self.tables.apply(ChangePlace(place), deadline=deadline)
+        if place.index in self.tables.world.ports:
+            work.flows = self.tables.closure_of(place.index).flows
 
     async def settle(self, *, deadline: float) -> None:
         """Wait until nothing cached in the datapath forwards by the tables of before."""
@@ -242,24 +206,9 @@ class Chassis:
             )
 
     async def read_back(self, work: PortWork, *, deadline: float) -> None:
-        """Dump the port's flows by their cookie and its flood group, and compare with what is desired."""
+        """Compare what the switch dumps of all that the port depends on with what is desired."""
         index = work.present.numbers.index
-        dumped = await self.switch.dump_flows(cookie=port_cookie(index), deadline=deadline)
-        if flow_digest(dumped) != work.flows:
-            raise DriverError(
-                f"the switch has {len(dumped)} flows of port {work.spec.port_id!r} that differ from the "
-                f"{work.flows[0]} that it confirmed",
-                reason="READBACK_DIFFERS",
-            )
-        for group in self.tables.flood_group_of(index).groups:
-            present = await self.switch.dump_groups(group_id=group.group_id, deadline=deadline)
-            # Neighbours come and go meanwhile; what must be there is this port's own bucket.
-            wanted = dict(group_image(group).buckets).get(index)
-            if wanted is None or not any(dict(image.buckets).get(index) == wanted for image in present):
-                raise DriverError(
-                    f"flood group {group.group_id} lacks the bucket of port {work.spec.port_id!r}",
-                    reason="READBACK_DIFFERS",
-                )
+        work.flows = await read_back(self.switch, self.tables, index, deadline=deadline)
 
     async def probe(self, work: PortWork, *, level: Level, deadline: float) -> None:
         """Show with frames that the port works: through the tables, and with PROBE through its device too.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from ofctl.engine.chassis import PortWork
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inspection import link_problem, row_problem
 from ofctl.engine.inventory import Key
 from ofctl.engine.operation import Operation
+from ofctl.engine.port_work import PortWork
 from ofctl.log import fields
 from ofctl.model.ids import PortIndex
 from ofctl.model.port import Binding, NamespaceConsumer, PortState

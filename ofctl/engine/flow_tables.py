@@ -1,7 +1,4 @@
-"""The flow tables of one bridge: what shall be in them, and the waves in which changes go to the switch.
-
-All edits that wait when the switch has answered the last wave go in the next one: one bundle, one barrier. When the
-switch rejects a wave, the guilty edit is taken out and the others go again, so that only its own caller fails.
+"""The flow tables of one bridge: what shall be in them, kept so, and changed in waves (`ofctl.engine.waves`).
 
 At every connection, and whenever the outcome of a wave is unknown, everything is compared first (`resync`): what
 shall be there against what the switch dumps, and only the difference is sent. The desired side is complete by
@@ -17,24 +14,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ofctl.apps import CORE_APPS
+from ofctl.engine.closures import Closure, Closures
 from ofctl.engine.counting import count
+from ofctl.engine.desired import Desired
 from ofctl.engine.mending import Mending
-from ofctl.engine.world_edits import DropNetwork, DropPort, Edit, PortPlace, PutNetwork, PutPort
-from ofctl.errors import (
-    AppFailed,
-    DeadlineExceeded,
-    DriverError,
-    OfctlError,
-    OutcomeUnknown,
-    SwitchRejected,
-    SwitchUnavailable,
-)
+from ofctl.engine.waves import Waves
+from ofctl.engine.world_edits import Edit, PortPlace
+from ofctl.errors import DeadlineExceeded, OfctlError, SwitchUnavailable
 from ofctl.log import fields
-from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork, PortIndex
+from ofctl.model.ids import DeviceName, PhysicalNetwork, PortIndex
 from ofctl.model.network import NumberedNetwork
+from ofctl.model.security import NumberedAddressGroup, NumberedSecurityGroup
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Connected, Disconnected, Receipt, Switch
 from ofctl.pipeline.changes import AddFlow, DeleteFlow
@@ -43,9 +36,7 @@ from ofctl.pipeline.diff import Resync
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Flow, FlowSet
 from ofctl.pipeline.probe import Probe
-from ofctl.pipeline.world import Uplink, World
-
-__all__ = ["DropNetwork", "DropPort", "FlowTables", "Inspection", "PortPlace", "PutNetwork", "PutPort"]
+from ofctl.pipeline.world import World
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +46,6 @@ COUNT_S = 1.0
 REMOVAL_S = 1.0
 """For taking out what is there for a moment, even if the caller has no time left."""
 CONFIG_INTERVAL_S = 5.0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    edit: Edit
-    answer: asyncio.Future[Receipt] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def fail(self, error: OfctlError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
-            # The caller's own deadline may have passed: nobody is left to look at the answer.
-            self.answer.exception()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +84,11 @@ class FlowTables:
         """
         self._switch = switch
         self._revalidators = revalidators
-        self._uplinks = uplinks
         self._timeout_s = timeout_s
         self._on_resync = on_resync
         self._compiler = Compiler((*CORE_APPS, *apps))
-        self._world = World()
-        self._underway: World | None = None
-        self._places: dict[PortIndex, PortPlace] = {}
-        self._waiting: list[_Waiting] = []
+        self._closures = Closures(self._compiler)
+        self._desired = Desired(uplinks)
         self._work = asyncio.Event()
         self._resynced = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -129,11 +105,12 @@ class FlowTables:
             on_mended=on_mended,
             wake=self._work.set,
         )
+        self._waves = Waves(switch, self._compiler, self._desired, self._mending, timeout_s=timeout_s)
 
     @property
     def world(self) -> World:
         """What the switch shall forward for."""
-        return self._world
+        return self._desired.world
 
     @property
     def handlers(self) -> Mapping[str, int]:
@@ -145,19 +122,20 @@ class FlowTables:
         """Whether the switch is connected and has what it shall have."""
         return self._resynced.is_set()
 
-    def preload(self, networks: Iterable[NumberedNetwork], places: Iterable[PortPlace]) -> None:
+    def preload(
+        self,
+        networks: Iterable[NumberedNetwork],
+        places: Iterable[PortPlace],
+        security_groups: Iterable[NumberedSecurityGroup] = (),
+        address_groups: Iterable[NumberedAddressGroup] = (),
+    ) -> None:
         """Take the intents that are there at start, all of them, before `start`."""
-        for network in networks:
-            self._world = self._world.with_network(network)
-        self._places.update((place.index, place) for place in places)
+        self._desired.preload(networks, places, security_groups, address_groups)
 
     def rehearse(self) -> None:
         """Compile for all that was preloaded. Raises AppFailed: better at the start than at every resync."""
-        if all(app.place is None for app in self._compiler.apps):
-            return
-        places = [place for place in self._places.values() if place.network in self._world.networks]
-        ports = (place.at(OfPort(number)) for number, place in enumerate(places, 1))
-        self._compiler.compile_all(self._world.with_ports(ports))
+        if any(app.place is not None for app in self._compiler.apps):
+            self._compiler.compile_all(self._desired.rehearsal())
 
     async def start(self) -> None:
         """Connect and resync in the background."""
@@ -176,7 +154,7 @@ class FlowTables:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._fail_waiting(SwitchUnavailable("the agent stops"))
+        self._waves.fail(SwitchUnavailable("the agent stops"))
         await self._revalidators.close()
         await self._switch.close()
 
@@ -202,28 +180,27 @@ class FlowTables:
         """
         if not self.resynced:
             raise self.unavailable()
-        waiting = _Waiting(edit)
-        self._waiting.append(waiting)
+        answer = self._waves.submit(edit)
         self._work.set()
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.shield(waiting.answer)
+                return await asyncio.shield(answer)
         except TimeoutError:
             raise DeadlineExceeded(f"bridge {self._switch.bridge} did not answer a bundle in time") from None
 
-    def flows_of(self, index: PortIndex) -> FlowSet:
-        """Return what the switch shall have for a port; raises KeyError if it is not in the world."""
-        return self._compiler.compile_port(index, self._world)
+    def closure_of(self, index: PortIndex, world: World | None = None) -> Closure:
+        """Return what a port depends on in the present world, or in another. Raises KeyError if it is not in there."""
+        return self._closures.of(index, world or self._desired.world)
 
     def flood_group_of(self, index: PortIndex) -> FlowSet:
         """Return the flood group that has the port's bucket; raises KeyError if the port is not in the world."""
-        port = self._world.ports[index]
-        return self._compiler.compile_shard(port.network, port.shard, self._world)
+        port = self._desired.world.ports[index]
+        return self._compiler.compile_shard(port.network, port.shard, self._desired.world)
 
     @property
     def possible_worlds(self) -> tuple[World, ...]:
         """What the switch may forward for at this moment: `world`, and what the wave under way makes of it."""
-        return (self._world,) if self._underway is None else (self._world, self._underway)
+        return self._desired.possible
 
     def probes_of(self, index: PortIndex, world: World) -> tuple[Probe, ...]:
         """Return the frames that show what a port gets in `world`; raises KeyError if it is not in there."""
@@ -264,17 +241,18 @@ class FlowTables:
 
         Raises SwitchUnavailable, DeadlineExceeded.
         """
-        async with self._exclusively(deadline):
-            found = await self._mending.compared(self._world, deadline)
+        async with self.still(deadline=deadline):
+            found = await self._mending.compared(self._desired.world, deadline)
         return Inspection(found.resync, found.flows, found.groups)
 
     async def repair(self, *, deadline: float) -> None:
         """Return when the switch has what it shall have and nothing else. Raises as `inspect` does."""
-        async with self._exclusively(deadline):
-            await self._mending.mend(self._world)
+        async with self.still(deadline=deadline):
+            await self._mending.mend(self._desired.world)
 
     @asynccontextmanager
-    async def _exclusively(self, deadline: float) -> AsyncIterator[None]:
+    async def still(self, *, deadline: float) -> AsyncIterator[None]:
+        """Have no wave under way as long as the block lasts. Raises SwitchUnavailable, DeadlineExceeded."""
         if not self.resynced:
             raise self.unavailable()
         try:
@@ -305,7 +283,7 @@ class FlowTables:
             await self._work.wait()
             self._work.clear()
             if not self._switch.connected:
-                self._fail_waiting(self.unavailable())
+                self._waves.fail(self.unavailable())
                 continue
             try:
                 async with self._quiet:
@@ -313,98 +291,26 @@ class FlowTables:
             except OfctlError as error:
                 logger.warning("flow tables are not in sync: %s", error)
                 self._lose()
-                self._fail_waiting(self.unavailable())
+                self._waves.fail(self.unavailable())
                 asyncio.get_running_loop().call_later(RESYNC_RETRY_S, self._work.set)
 
     async def _turn(self) -> None:
         if not self.resynced:
             await self._resync()
-        await self._mending.mend_if_due(self._world)
-        await self._send_wave()
-
-    def _fail_waiting(self, error: OfctlError) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.fail(error)
-
-    async def _send_wave(self) -> None:
-        wave, self._waiting = self._waiting, []
-        parts = [self._consistent(wave)]
-        mended = False
-        while parts:
-            part = parts.pop(0)
-            try:
-                await self._send(part)
-            except (SwitchRejected, AppFailed) as rejection:
-                # Which change is guilty does not always tell whose it is (ports share flood groups): try by halves.
-                if self._mending.drifted and not mended:
-                    # Not its own fault, perhaps: somebody has taken away the group that it adds to.
-                    await self._mending.mend(self._world)
-                    mended = True
-                    parts.insert(0, part)
-                elif len(part) == 1:
-                    part[0].fail(rejection)
-                else:
-                    half = len(part) // 2
-                    parts[:0] = [part[:half], part[half:]]
-            except OfctlError as error:
-                for each in (*part, *(later for others in parts for later in others)):
-                    each.fail(error)
-                raise
-
-    async def _send(self, wave: list[_Waiting]) -> None:
-        """Commit the edits as one bundle and answer their callers."""
-        if not wave:
-            return
-        world = self._world
-        for each in wave:
-            world = each.edit.applied_to(world)
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        self._underway = world
-        try:
-            receipt = await self._switch.commit(self._compiler.changes(self._world, world), deadline=deadline)
-        except OutcomeUnknown:
-            self._accept(wave, world)
-            raise
-        finally:
-            self._underway = None
-        self._accept(wave, world)
-        for each in wave:
-            if not each.answer.done():
-                each.answer.set_result(receipt)
-
-    def _accept(self, wave: list[_Waiting], world: World) -> None:
-        """Make the edits part of what shall be: a resync will see to it."""
-        self._world = world
-        for each in wave:
-            if isinstance(each.edit, PutPort):
-                self._places[each.edit.place.index] = each.edit.place
-            elif isinstance(each.edit, DropPort):
-                self._places.pop(each.edit.index, None)
-
-    def _consistent(self, wave: list[_Waiting]) -> list[_Waiting]:
-        """Return the edits that fit together and on the present world; the others fail at once."""
-        world, fitting = self._world, []
-        for each in wave:
-            try:
-                world = each.edit.applied_to(world)
-            except ValueError as error:
-                each.fail(DriverError(f"the switch cannot forward for it: {error}", reason="WORLD_CONFLICT"))
-            else:
-                fitting.append(each)
-        return fitting
+        await self._mending.mend_if_due(self._desired.world)
+        await self._waves.send()
 
     async def _resync(self) -> None:
         """Bring the switch to the desired world, whatever it has; what no one desires is removed and reported."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         generation = self._switch.generation
         self._mending.forget()
-        world = self._with_present_ofports(await self._switch.ports(deadline=deadline))
+        world = self._desired.with_ofports(await self._switch.ports(deadline=deadline))
         resync = (await self._mending.compared(world, deadline)).resync
         await self._switch.commit(resync.changes, deadline=deadline)
         if self._switch.generation != generation:
             raise SwitchUnavailable("the switch reconnected during the resync")
-        self._world = world
+        self._desired.world = world
         logger.info(
             "resynced",
             extra=fields(
@@ -418,16 +324,3 @@ class FlowTables:
         self._resynced.set()
         self._on_resync(True)
         self._mending.resynced()
-
-    def _with_present_ofports(self, ofports: Mapping[DeviceName, OfPort]) -> World:
-        """Return the desired world with the ofports of this connection; a port that has none is left out."""
-        world = World()
-        for index, network in self._world.networks.items():
-            world = world.with_network(NumberedNetwork(network=network, index=index))
-        for physical_network, device in self._uplinks.items():
-            if device in ofports:
-                world = world.with_uplink(Uplink(physical_network=physical_network, ofport=ofports[device]))
-            else:
-                logger.warning("uplink is not in the switch", extra=fields(uplink=device))
-        places = [place for place in self._places.values() if place.network in world.networks]
-        return world.with_ports(place.at(ofports[place.device]) for place in places if place.device in ofports)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ofctl.engine.auditing import Audit
 from ofctl.engine.binding import Annotations
-from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock
 from ofctl.engine.contract import PlugRequest, UnplugRequest
 from ofctl.engine.fences import Fences
@@ -18,6 +18,7 @@ from ofctl.engine.inventory import Inventory, Key
 from ofctl.engine.networks import Networks
 from ofctl.engine.operation import Operation, forward_deadline
 from ofctl.engine.port_book import PortBook
+from ofctl.engine.port_work import PortWork
 from ofctl.engine.self_description import describe_host
 from ofctl.engine.stages import Stage
 from ofctl.engine.verification import Verification

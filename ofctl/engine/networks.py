@@ -6,8 +6,8 @@ import asyncio
 
 from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock
-from ofctl.engine.flow_tables import DropNetwork, PutNetwork
 from ofctl.engine.inventory import Inventory
+from ofctl.engine.world_edits import DropNetwork, PutNetwork
 from ofctl.errors import OfctlError
 from ofctl.model.ids import NetworkId
 from ofctl.model.network import Network, NumberedNetwork

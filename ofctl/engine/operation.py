@@ -1,7 +1,8 @@
-"""One plug or unplug of one or several ports, all or nothing: the task that walks the table of stages.
+"""One plug, unplug or update of one or several ports, all or nothing: the task that walks the table of stages.
 
-The ports of an operation go through each stage side by side, and what they share (one OVSDB transaction, one bundle,
-one wait for the revalidators) is shared with every other operation that is there at that moment.
+What each stage does is in `ofctl.engine.handlers`. The ports of an operation go through each stage side by side, and
+what they share (one OVSDB transaction, one bundle, one wait for the revalidators) is shared with every other operation
+that is there at that moment.
 
 A stage is never torn off in the middle: an abort is looked at between two stages, so that the walk back up starts
 when nothing of the walk down is under way any more.
@@ -11,27 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock
 from ofctl.engine.fences import Fences
-from ofctl.engine.stages import DOWN, TERMINAL, UP, Event, Stage, deeper, next_stage
-from ofctl.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    NotFound,
-    OfctlError,
-    OutcomeUnknown,
-    ResourceExhausted,
-    Unavailable,
-)
+from ofctl.engine.handlers import HANDLERS
+from ofctl.engine.port_work import PortWork
+from ofctl.engine.stages import DOWN, TERMINAL, Event, Stage, Walk, deeper, next_stage
+from ofctl.errors import Cancelled, DeadlineExceeded, OfctlError, OutcomeUnknown, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
-from ofctl.model.port import PortState, Recovery
+from ofctl.model.port import Recovery
 from ofctl.ovsdb.intents import IntentStore
 
 logger = logging.getLogger(__name__)
@@ -41,14 +34,14 @@ ROLLBACK_SHARE = 0.2
 ROLLBACK_RESERVE_MAX_S = 1.0
 _SHOWN_FROM = {Stage.DATAPATH: Level.DATAPATH, Stage.READBACK: Level.READBACK, Stage.PROBE: Level.PIPELINE}
 """Stages that show something only from a level on; below it they are passed over, and leave no timing."""
-UNCHANGED = "UNCHANGED"
-"""In the metadata of an error: the ports were there before the call, and nothing of them was removed."""
 HOPELESS = frozenset({"NO_NETNS"})
 """Reasons that no further attempt mends: an event tells when to begin again."""
 ATTEMPT_S = 5.0
 """Deadline of one attempt of a stage that nobody waits for; it is tried again until it succeeds."""
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 2.0
+_DURABLE = frozenset({Stage.INTENT, Stage.RECORD, Stage.REVOCATION, Stage.OBLIVION, Stage.REVERSION, Stage.CLOSURE})
+"""Stages that need the intents' database and no switch."""
 
 
 @dataclass
@@ -61,6 +54,7 @@ class Operation:
     fences: Fences
     members: tuple[PortWork, ...]
     stage: Stage
+    walk: Walk = Walk.PLUG
     level: Level = Level.DATAPATH
     forward_deadline: float | None = None
     """Instant of the loop's clock after which the walk down turns round; None: never."""
@@ -73,7 +67,12 @@ class Operation:
     waiters: int = 0
     failure: OfctlError | None = None
     """Why the walk turned round, or why the last attempt of a KEEP_TRYING plug failed."""
-    _deepest: Stage | None = None
+    deepest: Stage | None = None
+    """The stage farthest down that the walk has been in."""
+    written: bool = False
+    """An update's new specs may be in the intents' database."""
+    mends_after: bool = False
+    """The walk back ended with something that was not put back: the ports must be mended."""
     _abort: OfctlError | None = None
     _backoff_s: float = BACKOFF_FIRST_S
     _failed_once: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,6 +84,11 @@ class Operation:
         return tuple(member for member in self.members if not member.existed)
 
     @property
+    def first(self) -> RequestRecord | None:
+        """The record of the request that began this."""
+        return self.records[0] if self.records else None
+
+    @property
     def confirmed(self) -> bool:
         return self.stage is Stage.CONFIRMED
 
@@ -94,12 +98,15 @@ class Operation:
 
     @property
     def keeps_trying(self) -> bool:
+        """Whether a failure is tried again instead of undone. An update never is: the port is there without it."""
+        if self.walk is Walk.UPDATE:
+            return False
         return self.persistent or all(member.spec.recovery is Recovery.KEEP_TRYING for member in self.members)
 
     @property
     def turned(self) -> bool:
         """Whether the walk goes back up, or will at the next stage: nobody who wants the ports may join."""
-        return self.stage in UP or self._abort is not None or self.failure is not None
+        return self.stage not in DOWN or self._abort is not None or self.failure is not None
 
     def abort(self, error: OfctlError) -> None:
         """Turn the walk round at the next stage, for `error`; without effect on the walk back up."""
@@ -159,11 +166,14 @@ class Operation:
         )
 
     def _with_outcome(self, error: OfctlError) -> OfctlError:
-        if self.stage is Stage.ABSENT:
-            outcome = Outcome.ABSENT.name if self.created else UNCHANGED
+        if self.stage is Stage.ABSENT and self.created:
+            outcome = Outcome.ABSENT
+        elif self.stage in TERMINAL:
+            # The ports were there before the call, and nothing of them was removed.
+            outcome = Outcome.UNCHANGED
         else:
-            outcome = Outcome.UNKNOWN.name
-        error.metadata.setdefault("outcome", outcome)
+            outcome = Outcome.UNKNOWN
+        error.metadata.setdefault("outcome", outcome.name)
         return error
 
     async def run(self) -> None:
@@ -174,8 +184,8 @@ class Operation:
                 while self.stage not in TERMINAL:
                     with bound(stage=self.stage.value):
                         event = await self._step()
-                    self._deepest = deeper(self._deepest or self.stage, self.stage)
-                    self.stage = next_stage(self.stage, event, self._deepest)
+                    self.deepest = deeper(self.deepest or self.stage, self.stage)
+                    self.stage = next_stage(self.stage, event, self.deepest, self.walk)
                     if self.stage not in TERMINAL:
                         self.on_change(self)
             finally:
@@ -187,11 +197,11 @@ class Operation:
             spent = {f"{each.stage}_us": each.duration_us for each in self.members[0].timings}
             logger.info("confirmed", extra=fields(level=self.level.name, **spent))
         else:
-            logger.info("absent", extra=fields(reason=self.failure.reason if self.failure else None))
+            logger.info(self.stage.value, extra=fields(reason=self.failure.reason if self.failure else None))
 
     async def _step(self) -> Event:
         """Run the handler of the present stage and return what happened; no OfctlError leaves here."""
-        handler = _HANDLERS[self.stage]
+        handler = HANDLERS[self.stage]
         down = self.stage in DOWN
         begun = self.clock.monotonic()
         try:
@@ -222,7 +232,9 @@ class Operation:
 
     async def _switch_lost(self, error: OfctlError, *, down: bool) -> Event:
         """Wait until what was lost is back, at most until the deadline."""
-        durable = self.stage in (Stage.INTENT, Stage.RECORD, Stage.REVOCATION, Stage.OBLIVION)
+        durable = self.stage in _DURABLE
+        for member in self.members:
+            member.doubted = True
         try:
             if down:
                 self._check_turn()
@@ -240,7 +252,10 @@ class Operation:
         error.stage = error.stage or self.stage.value
         logger.warning("failed: %s", error, extra=fields(reason=error.reason))
         if not down:
-            await self._back_off()
+            if next_stage(self.stage, Event.FAILED, walk=self.walk) is self.stage:
+                await self._back_off()
+            else:
+                self.mends_after = True
             return Event.FAILED
         self.failure = error
         self._failed_once.set()
@@ -257,159 +272,8 @@ class Operation:
         await asyncio.sleep(self._backoff_s if left_s < 0 else min(self._backoff_s, left_s))
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MAX_S)
 
-    # The stages on the way down
-
-    async def _write_intent(self, deadline: float) -> None:
-        new = self.created
-        if not new:
-            return
-        drafts = [
-            replace(member.draft, generation=self.fences.seen(member.key)) for member in new if member.draft is not None
-        ]
-        bindings = await self.store.add_bindings(drafts, self.records[0], deadline=deadline)
-        for member, binding in zip(new, bindings, strict=True):
-            member.binding = binding
-
-    async def _make_devices(self, deadline: float) -> None:
-        await self._each(self.chassis.make_device, deadline)
-
-    async def _attach(self, deadline: float) -> None:
-        await self._each(self.chassis.attach, deadline)
-
-    async def _install_flows(self, deadline: float) -> None:
-        await self._each(self.chassis.install_flows, deadline)
-
-    async def _settle_datapath(self, deadline: float) -> None:
-        if self.level >= Level.DATAPATH:
-            await self.chassis.settle(deadline=deadline)
-
-    async def _read_back(self, deadline: float) -> None:
-        if self.level >= Level.READBACK:
-            await self._each(self.chassis.read_back, deadline)
-
-    async def _probe(self, deadline: float) -> None:
-        if self.level >= Level.PIPELINE:
-            await self._each(partial(self.chassis.probe, level=self.level), deadline)
-
-    async def _bind(self, deadline: float) -> None:
-        await self._each(self.chassis.bind, deadline)
-
-    async def _write_confirmation(self, deadline: float) -> None:
-        await self._each(self.chassis.check_undisturbed, deadline)
-        now_ms = self.clock.wall_ms()
-        for member in self.members:
-            confirmation = self.chassis.evidence(member, self.level, at_ms=now_ms)
-            binding = member.present
-            if binding.state is not PortState.ACTIVE:
-                binding = binding.in_state(PortState.ACTIVE, "", at_ms=now_ms)
-            member.binding = replace(binding, confirmation=confirmation, generation=self.fences.seen(member.key))
-        self._close_records(Outcome.CONFIRMED, now_ms)
-        await self.store.update_bindings([member.present for member in self.members], self._first, deadline=deadline)
-        await self._write_joined(deadline)
-
-    @property
-    def _first(self) -> RequestRecord | None:
-        return self.records[0] if self.records else None
-
-    def _close_records(self, outcome: Outcome, at_ms: int) -> None:
-        failed = outcome is not Outcome.CONFIRMED and self.failure is not None
-        reason = self.failure.reason if failed and self.failure is not None else ""
-        message = self.failure.message if failed and self.failure is not None else ""
-        self.records = [
-            replace(record, outcome=outcome, reason=reason, message=message, at_ms=at_ms) for record in self.records
-        ]
-
-    async def _write_joined(self, deadline: float) -> None:
-        await asyncio.gather(*(self.store.put_request(record, deadline=deadline) for record in self.records[1:]))
-
-    # The stages on the way back up
-
-    async def _revoke_intent(self, deadline: float) -> None:
-        now_ms = self.clock.wall_ms()
-        for member in self.members:
-            binding = replace(member.present, generation=self.fences.seen(member.key))
-            member.binding = binding.in_state(PortState.REMOVING, "UNPLUGGED", at_ms=now_ms)
-        await self.store.update_bindings([member.present for member in self.members], None, deadline=deadline)
-
-    async def _unbind(self, deadline: float) -> None:
-        await self._each_created(self.chassis.unbind, deadline)
-
-    async def _withdraw_flows(self, deadline: float) -> None:
-        await self._each_created(self.chassis.withdraw_flows, deadline)
-
-    async def _detach(self, deadline: float) -> None:
-        await self._each_created(self.chassis.detach, deadline)
-
-    async def _remove_devices(self, deadline: float) -> None:
-        await self._each_created(self.chassis.remove_device, deadline)
-
-    async def _forget(self, deadline: float) -> None:
-        generations = {member.key: self.fences.seen(member.key) for member in self.created}
-        if generations:
-            now_ms = self.clock.wall_ms()
-            self._close_records(Outcome.ABSENT, now_ms)
-            try:
-                await self.store.remove_bindings(
-                    list(generations), self._first, generations=generations, at_ms=now_ms, deadline=deadline
-                )
-                await self._write_joined(deadline)
-            except ResourceExhausted:
-                if not self._refused_unwritten:
-                    raise
-                # The disk took no intent, so there is none to forget, and no room for the outcome.
-
-    @property
-    def _refused_unwritten(self) -> bool:
-        """Whether the intents are known not to have been written."""
-        return isinstance(self.failure, ResourceExhausted) and all(member.binding is None for member in self.created)
-
-    async def _each(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
-        await _all([_call(act, member, deadline) for member in self.members])
-
-    async def _each_created(self, act: Callable[..., Awaitable[None]], deadline: float) -> None:
-        await _all([_call(act, member, deadline) for member in self.created if member.binding is not None])
-
-
-async def _call(act: Callable[..., Awaitable[None]], member: PortWork, deadline: float) -> None:
-    try:
-        await act(member, deadline=deadline)
-    except OfctlError as error:
-        error.metadata.setdefault("port_id", member.spec.port_id)
-        raise
-
-
-async def _all(calls: list[Coroutine[Any, Any, None]]) -> None:
-    """Await all calls; then raise the first error, if any: nothing of a stage is left running behind it."""
-    if len(calls) == 1:
-        await calls[0]
-        return
-    errors = [error for error in await asyncio.gather(*calls, return_exceptions=True) if error is not None]
-    # An error of one port is what the caller wants to hear of; that its neighbours lost the switch meanwhile is not.
-    errors.sort(key=lambda error: isinstance(error, Unavailable | OutcomeUnknown | NotFound))
-    if errors:
-        raise errors[0]
-
 
 def forward_deadline(deadline: float, now: float | None = None) -> float:
     """Return until when a call that must be answered at `deadline` may walk down."""
     now = asyncio.get_running_loop().time() if now is None else now
     return deadline - min(ROLLBACK_RESERVE_MAX_S, max(0.0, deadline - now) * ROLLBACK_SHARE)
-
-
-_HANDLERS: dict[Stage, Callable[[Operation, float], Awaitable[None]]] = {
-    Stage.INTENT: Operation._write_intent,
-    Stage.DEVICE: Operation._make_devices,
-    Stage.ATTACHMENT: Operation._attach,
-    Stage.FLOWS: Operation._install_flows,
-    Stage.DATAPATH: Operation._settle_datapath,
-    Stage.READBACK: Operation._read_back,
-    Stage.PROBE: Operation._probe,
-    Stage.BINDING: Operation._bind,
-    Stage.RECORD: Operation._write_confirmation,
-    Stage.REVOCATION: Operation._revoke_intent,
-    Stage.UNBINDING: Operation._unbind,
-    Stage.WITHDRAWAL: Operation._withdraw_flows,
-    Stage.DETACHMENT: Operation._detach,
-    Stage.DEVICE_REMOVAL: Operation._remove_devices,
-    Stage.OBLIVION: Operation._forget,
-}

@@ -78,12 +78,14 @@ class PortBook:
 
     def leave(self, operation: Operation) -> None:
         """Take the result of an operation that is over."""
-        self.counters["operations.confirmed" if operation.confirmed else "operations.ended_absent"] += 1
+        ended = "" if operation.confirmed else "ended_"
+        self.counters[f"operations.{ended}{operation.stage.value}"] += 1
         for member in operation.members:
             if self._operations.get(member.key) is operation:
                 del self._operations[member.key]
-            if operation.confirmed:
+            if operation.confirmed or operation.stage is Stage.UNCHANGED:
                 self._put(member.present)
+            if operation.confirmed:
                 self._troubles.pop(member.key, None)
             elif operation.stage is Stage.ABSENT and not member.existed:
                 self._drop(member.key, member.device)
@@ -153,7 +155,7 @@ class PortBook:
     def _known(self, key: Key) -> Binding:
         operation = self._operations.get(key)
         members = operation.members if operation is not None else ()
-        binding = next((member.binding for member in members if member.key == key), None) or self._bindings.get(key)
+        binding = next((member.shown for member in members if member.key == key), None) or self._bindings.get(key)
         if binding is None:
             raise NotFound(f"there is no port {key[0]!r} on host {key[1]!r}", subject=key[0])
         return binding
@@ -165,10 +167,10 @@ class PortBook:
     def ports(self) -> tuple[PluggedPort, ...]:
         """Return all ports that are there or have an intent, in order of their keys."""
         in_flight = {
-            member.key: member.binding
+            member.key: member.shown
             for operation in self._operations.values()
             for member in operation.members
-            if member.binding is not None
+            if member.shown is not None
         }
         known = {**self._bindings, **in_flight}
         return tuple(self.plugged(known[key]) for key in sorted(known))

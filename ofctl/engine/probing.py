@@ -24,7 +24,7 @@ from ofctl.pipeline.tables import CLASSIFY, NETWORK, SOURCE_KNOWN
 from ofctl.pipeline.world import World, WorldPort
 
 if TYPE_CHECKING:
-    from ofctl.engine.chassis import PortWork
+    from ofctl.engine.port_work import PortWork
 
 ATTEMPTS = 3
 """Neighbours come and go while a broadcast is under way, and the switch throws packet-ins away when very many wait."""

@@ -16,15 +16,17 @@ from typing import Any
 
 from ofctl.apps.fencing import Fencing
 from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders, describe_apps
-from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
 from ofctl.engine.dropping import Limits
-from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables, PortPlace
+from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
 from ofctl.engine.packet_handlers import PacketHandlers
+from ofctl.engine.port_work import PortWork
 from ofctl.engine.stages import Stage
+from ofctl.engine.world_edits import PortPlace
 from ofctl.errors import Aborted, NotFound, OfctlError, Refused, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Outcome
@@ -134,7 +136,7 @@ class Host:
             on_drift=lambda indexes: drift.flows_drifted(indexes),  # noqa: PLW0108  (made below)
             on_mended=lambda indexes: drift.flows_mended(indexes),  # noqa: PLW0108
             config_interval_s=self.options.config_interval_s,
-            apps=(*((Fencing(self.options.fenced),) if self.options.fenced else ()), *self.options.apps),
+            apps=(*(() if not self.options.fenced else (Fencing(self.options.fenced),)), *self.options.apps),
         )
         chassis = Chassis(
             bridge=self.options.bridge,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable
 
-from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock
-from ofctl.engine.flow_tables import PortPlace
 from ofctl.engine.inspection import link_problem, row_problem
+from ofctl.engine.port_work import PortWork
+from ofctl.engine.world_edits import PortPlace
 from ofctl.errors import DriverError, OfctlError
 from ofctl.model.confirmation import Confirmation, Level, StageTiming
-from ofctl.openflow.wire import flow_digest
 from ofctl.pipeline.world import World
 
 
@@ -68,7 +68,7 @@ class Verification:
         place = PortPlace.of(binding, self._work.network.index)
         if port is None or self._work.ofport is None or port != place.at(self._work.ofport):
             self._raise("FLOWS_CHANGED", "what the switch forwards by")
-        self._work.flows = flow_digest(tables.flows_of(binding.numbers.index).flows)
+        self._work.flows = tables.closure_of(binding.numbers.index).flows
 
     def _raise(self, problem: str | None, what: str) -> None:
         if problem is not None:

@@ -90,6 +90,17 @@ class PutPort:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePlace:
+    """Let the switch forward for a port otherwise than it did, under the ofport that it has, if it has one."""
+
+    place: PortPlace
+
+    def applied_to(self, world: World) -> World:
+        present = world.ports.get(self.place.index)
+        return world if present is None else world.with_port(self.place.at(present.ofport))
+
+
+@dataclass(frozen=True, slots=True)
 class DropPort:
     """Let the switch forget a port."""
 

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ofctl.pipeline.tables import LAYOUT_VERSION
 from ofctl.sandbox.sandbox import Sandbox
 
 BRIDGE = "br-int"
-PORT_COOKIE = 0x0FC1_01_03_00000000
-"""docs/pipeline.md: owner, layout version 1, kind 3; the index is below."""
+PORT_COOKIE = 0x0FC1_00_03_00000000 | LAYOUT_VERSION << 40
+"""docs/pipeline.md: owner, the layout version, kind 3; the index is below."""
 
 
 @dataclass

@@ -140,7 +140,7 @@ async def test_an_older_generation_never_wins(lab: Lab) -> None:
 
 async def test_a_port_is_verified_and_the_host_audited(lab: Lab) -> None:
     def tamper() -> None:
-        lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1010300000001/-1")
+        lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1000300000001/0xffff00ffffffffff")
 
     async with serving(lab) as client:
         port = await client.plug(vm("p1"))

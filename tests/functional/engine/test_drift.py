@@ -135,7 +135,7 @@ async def carries(lab: Lab, port: PluggedPort, neighbour: Namespace) -> bool:
 
 
 def delete_flows(lab: Lab, device: str) -> None:
-    lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1010300000000/0xffffffff00000000")
+    lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1000300000000/0xffff00ff00000000")
 
 
 @pytest.mark.parametrize("stage", ["attach", "install_flows", "settle", "read_back"])

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from ofctl.engine.chassis import Chassis, PortWork
+from ofctl.engine.chassis import Chassis
+from ofctl.engine.port_work import PortWork
 from ofctl.errors import AttachError, DeadlineExceeded, DriverError, OfctlError, SwitchRejected, Unavailable
 from ofctl.model.confirmation import Level, Outcome
 from ofctl.model.ids import DeviceName
@@ -164,7 +165,7 @@ async def test_only_the_plug_that_the_switch_rejects_fails(lab: Lab, monkeypatch
 
 async def test_a_readback_that_differs_is_no_confirmation(lab: Lab) -> None:
     def tamper() -> None:
-        lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1010300000001/-1")
+        lab.ovs.ovs_ofctl("del-flows", BRIDGE, "cookie=0x0fc1000300000001/0xffff00ffffffffff")
 
     with before(lab.engine.chassis, "read_back", tamper), pytest.raises(DriverError) as caught:
         await lab.plug(lab.spec("p1"), level=Level.READBACK)

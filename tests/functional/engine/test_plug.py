@@ -13,6 +13,7 @@ from ofctl.model.confirmation import Level, Outcome
 from ofctl.model.ids import DeviceName, MacAddress, NetworkId, RequestId
 from ofctl.model.network import Network
 from ofctl.model.port import NamespaceConsumer, PortState
+from ofctl.pipeline.tables import LAYOUT_VERSION
 from ofctl.sandbox.ovs import run
 from tests.eyes import NOTHING, open_tap
 from tests.functional.engine.lab import BRIDGE, NETWORK, Lab, Namespace
@@ -30,7 +31,11 @@ async def test_the_evidence_is_what_the_system_shows(lab: Lab, level: Level) -> 
     assert lab.ovs.vsctl("get", "Interface", device, "ofport").strip() == str(proof.ofport)
     assert lab.ovs.vsctl("get", "Bridge", BRIDGE, "datapath_id").strip('"\n') == f"{proof.dpid:016x}"
     dump = lab.ovs.ovs_ofctl("dump-flows", BRIDGE)
-    mine = [line for line in dump.splitlines() if f"cookie=0xfc10103{port.binding.numbers.index:08x}" in line]
+    mine = [
+        line
+        for line in dump.splitlines()
+        if f"cookie=0xfc1{LAYOUT_VERSION:02x}03{port.binding.numbers.index:08x}" in line
+    ]
     assert len(mine) == proof.flow_count > 0
     shown = {"intent", "device", "attachment", "flows"}
     shown |= {stage for stage, least in (("datapath", Level.DATAPATH), ("readback", Level.READBACK)) if level >= least}

@@ -12,7 +12,7 @@ from io import FileIO
 
 import pytest
 
-from ofctl.engine.chassis import PortWork
+from ofctl.engine.port_work import PortWork
 from ofctl.engine.probing_door import DoorProbe
 from ofctl.errors import DriverError
 from ofctl.model.confirmation import Confirmation, Level, ProbeFrame
