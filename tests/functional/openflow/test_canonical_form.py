@@ -345,3 +345,23 @@ async def test_ports_are_those_of_the_bridge(bridge: PrivateOvs, switch: Switch)
     bridge.vsctl("add-port", BRIDGE, "if7", "--", "set", "interface", "if7", "type=dummy-internal", "type=internal",
                  "ofport_request=7")  # fmt: skip
     assert await switch.ports(deadline=within(5)) == {BRIDGE: 0xFFFFFFFE, "if7": 7}
+
+
+async def test_ovs_ofctl_reads_what_tracks_and_joins_as_its_text_says(bridge: PrivateOvs, switch: Switch) -> None:
+    tracked = (Conntrack(ZONE, commit=True, mark=(1, 3), table=LATER), Move(LOW, HIGH), SetField(f.IN_PORT, 0))
+    six = (eth(0x86DD), TRACKED, Term(f.CT_IPV6_SRC, ADDRESS6), Term(f.CT_NW_PROTO, 17), Term(f.CT_TP_DST, 48, 0xFFF0))
+    solicited = (*nd(135), Term(f.ND_SLL, 5), Term(f.ND_OPTIONS_TYPE, 1))
+    flows = [
+        Flow(FIRST, 5, Match.of(*six), COOKIE, tracked),
+        Flow(FIRST, 6, Match.of(*six), COOKIE, (Conjunction(1, 2, 3), Conjunction(9, 1, 64))),
+        Flow(FIRST, 7, Match.of(eth(0x0800), Term(f.IP_FRAG, 3), Term(f.CONJ_ID, 7)), COOKIE, (Conntrack(5),)),
+        Flow(FIRST, 8, Match.of(*proto(0x0800, 6), Term(f.TCP_FLAGS, 2, 0x12), Term(f.NW_TTL, 1)), COOKIE),
+        Flow(FIRST, 9, Match.of(*solicited), COOKIE, (SetField(f.ND_OPTIONS_TYPE, 2), SetField(f.ICMPV6_TYPE, 136))),
+    ]
+    for flow in flows:
+        text = str(flow)
+        for table in (FIRST, LATER):
+            text = text.replace(f"table={table}", f"table={table.number}")
+        bridge.ovs_ofctl("add-flow", BRIDGE, text)
+    dumped = {image.key.priority: image for image in await switch.dump_flows(deadline=within(5))}
+    assert dumped == {flow.priority: flow_image(flow) for flow in flows}

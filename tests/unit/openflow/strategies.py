@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from ofctl.pipeline import fields as f
@@ -9,11 +11,14 @@ from ofctl.pipeline.fields import FIELDS, Field, RegisterSlice
 from ofctl.pipeline.flow import (
     Action,
     Bucket,
+    Conjunction,
+    Conntrack,
     Cookie,
     Flow,
     Group,
     GroupId,
     Match,
+    Move,
     Output,
     OutputRegister,
     PopVlan,
@@ -23,6 +28,7 @@ from ofctl.pipeline.flow import (
     Table,
     Term,
     ToGroup,
+    moved_bits,
 )
 
 LATER = Table(250, "later", "test", "where flows go")
@@ -47,18 +53,39 @@ def terms(draw: st.DrawFn, field: Field | RegisterSlice) -> Term:
 def matches(draw: st.DrawFn) -> Match:
     """Any fields, whether or not they make sense together; at most one slice of each register."""
     fields = draw(st.lists(st.sampled_from(FIELDS), unique=True, max_size=6))
+    if f.CT_NW_PROTO not in fields:
+        fields = [each for each in fields if each not in (f.CT_TP_SRC, f.CT_TP_DST)]
     slices = draw(st.lists(register_slices(), unique_by=lambda each: each.register, max_size=5))
     chosen: list[Field | RegisterSlice] = [*fields, *slices]
     return Match.of(*(draw(terms(each)) for each in chosen))
 
 
-SETTABLE = tuple(each for each in FIELDS if each not in (f.IN_PORT, f.ETH_TYPE, f.IP_PROTO))
+SETTABLE = tuple(each for each in FIELDS if each.writable)
 
 
 @st.composite
 def set_fields(draw: st.DrawFn) -> SetField:
     field = draw(st.sampled_from(SETTABLE) | register_slices())
-    return SetField(field, draw(st.integers(0, (1 << field.bits) - 1)))
+    return SetField(field, draw(st.integers(0, (1 << (16 if field == f.IN_PORT else field.bits)) - 1)))
+
+
+@st.composite
+def moves(draw: st.DrawFn) -> Move:
+    source, target = draw(st.sampled_from(FIELDS) | register_slices()), draw(st.sampled_from(SETTABLE))
+    if moved_bits(source) == moved_bits(target):
+        return Move(source, target)
+    one, other = draw(register_slices()), draw(register_slices())
+    bits = min(one.bits, other.bits)
+    return Move(replace(one, bits=bits), replace(other, bits=bits))
+
+
+@st.composite
+def conntracks(draw: st.DrawFn) -> Conntrack:
+    zone = draw(st.integers(0, 0xFFFF) | st.just(RegisterSlice("zone", 5, 16, 16)))
+    mask = draw(st.none() | st.integers(1, 0xFFFFFFFF))
+    mark = None if mask is None else (draw(st.integers(0, 0xFFFFFFFF)) & mask, mask)
+    commit = draw(st.booleans()) or mark is not None
+    return Conntrack(zone, commit, draw(st.none() | st.just(LATER)), mark, force=commit and draw(st.booleans()))
 
 
 actions: st.SearchStrategy[Action] = st.one_of(
@@ -66,12 +93,22 @@ actions: st.SearchStrategy[Action] = st.one_of(
     register_slices().map(OutputRegister),
     st.integers(0, 0xFFFFFF00).map(GroupId).map(ToGroup),
     set_fields(),
+    conntracks(),
     st.sampled_from([0x8100, 0x88A8]).map(PushVlan),
     st.just(PopVlan()),
     st.integers(0, 254).map(lambda number: Resubmit(Table(number, "any", "test", "test"))),
 )
 
-flows = st.builds(
+conjunctions = st.lists(
+    st.integers(2, 64).flatmap(
+        lambda clauses: st.builds(Conjunction, st.integers(0, 0xFFFFFFFF), st.integers(1, clauses), st.just(clauses))
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda each: (each.conj_id, each.clause),
+).map(lambda each: tuple(sorted(each)))
+
+plain_flows = st.builds(
     Flow,
     table=st.integers(0, 249).map(lambda number: Table(number, "any", "test", "test")),
     priority=st.integers(0, 0xFFFF),
@@ -80,6 +117,11 @@ flows = st.builds(
     actions=st.lists(actions, max_size=6).map(tuple),
     goto=st.none() | st.just(LATER),
 )
+clause_flows = st.builds(
+    Flow, table=st.just(LATER), priority=st.integers(0, 0xFFFF), match=matches(), cookie=st.just(Cookie(1)),
+    actions=conjunctions,
+)  # fmt: skip
+flows = plain_flows | clause_flows
 
 buckets = st.lists(
     st.builds(Bucket, bucket_id=st.integers(0, 0xFFFFFF00), actions=st.lists(actions, max_size=4).map(tuple)),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from os_ken.lib import addrconv
 from os_ken.ofproto import ofproto_parser, ofproto_protocol, ofproto_v1_5, ofproto_v1_5_parser
 
+from ofctl.openflow.actions import action_list
 from ofctl.openflow.wire import encode_change, flow_digest, flow_image, group_image
 from ofctl.pipeline import fields as f
 from ofctl.pipeline.changes import (
@@ -27,11 +29,14 @@ from ofctl.pipeline.fields import Field, RegisterSlice
 from ofctl.pipeline.flow import (
     Action,
     Bucket,
+    Conjunction,
+    Conntrack,
     Cookie,
     Flow,
     Group,
     GroupId,
     Match,
+    Move,
     Output,
     OutputRegister,
     PopVlan,
@@ -41,12 +46,22 @@ from ofctl.pipeline.flow import (
     Table,
     Term,
     ToGroup,
+    moved_bits,
 )
 from tests.unit.openflow import strategies as some
 
 XID = 0x12345678
 DATAPATH = ofproto_protocol.ProtocolDesc(version=ofproto_v1_5.OFP_VERSION)
-MAC_FIELDS = (f.ETH_DST, f.ETH_SRC, f.ARP_SHA)
+OTHER_NAMES = {
+    "ipv6_nd_target": f.ND_TARGET, "ipv6_nd_sll": f.ND_SLL, "ipv6_nd_tll": f.ND_TLL, "icmpv4_type": f.ICMPV4_TYPE,
+    "icmpv4_code": f.ICMPV4_CODE, "in_port_nxm": f.IN_PORT,
+    # os-ken 4.2.2 knows these by number alone: class / 128 and number.
+    "field_247": f.CT_NW_PROTO, "field_248": f.CT_NW_SRC, "field_249": f.CT_NW_DST, "field_250": f.CT_IPV6_SRC,
+    "field_251": f.CT_IPV6_DST, "field_252": f.CT_TP_SRC, "field_253": f.CT_TP_DST,
+    "field_524289": f.ND_RESERVED, "field_524290": f.ND_OPTIONS_TYPE,
+}  # fmt: skip
+BY_NAME = {field.name: field for field in f.FIELDS} | OTHER_NAMES
+MAC_FIELDS = (f.ETH_DST, f.ETH_SRC, f.ARP_SHA, f.ARP_THA, f.ND_SLL, f.ND_TLL)
 IPV4_FIELDS = (f.IPV4_SRC, f.IPV4_DST, f.ARP_SPA, f.ARP_TPA)
 IPV6_FIELDS = (f.IPV6_SRC, f.IPV6_DST, f.ND_TARGET)
 
@@ -63,6 +78,8 @@ def number(field: Field, text: Any) -> int:
     """Return os-ken's form of a field's value as a number."""
     if isinstance(text, int):
         return text
+    if field in OTHER_NAMES.values() and text.endswith("="):
+        return int.from_bytes(base64.b64decode(text), "big")
     if field in MAC_FIELDS:
         return int.from_bytes(addrconv.mac.text_to_bin(text), "big")
     return int(ipaddress.ip_address(text))
@@ -70,18 +87,16 @@ def number(field: Field, text: Any) -> int:
 
 def parsed_match(match: Any) -> dict[str, tuple[int, int]]:
     """Return name -> (value, mask) of what os-ken reads, the registers in pairs."""
-    by_name = {field.name: field for field in f.FIELDS}
     result = {}
-    for read_name, content in match.items():
-        name = "nd_target" if read_name == "ipv6_nd_target" else read_name
+    for name, content in match.items():
         value, mask = content if isinstance(content, tuple) else (content, None)
-        if name not in by_name:
+        if name not in BY_NAME:
             full = (1 << 64) - 1
             result[name] = (value, full if mask is None else mask)
         else:
-            field = by_name[name]
+            field = BY_NAME[name]
             full = (1 << field.bits) - 1
-            result[name] = (number(field, value), full if mask is None else number(field, mask))
+            result[field.name] = (number(field, value), full if mask is None else number(field, mask))
     return result
 
 
@@ -116,7 +131,26 @@ def assert_same_action(ours: Action, read: Any) -> None:
             assert read.value == (value if full else (value << field.start, field.mask))
         case SetField(Field() as field, value):
             assert (kind, number(field, read.value)) == ("OFPActionSetField", value)
-            assert read.key.removeprefix("ipv6_") == field.name.removeprefix("ipv6_")
+            assert BY_NAME[read.key] == field
+        case _:
+            assert_same_extension(ours, read, kind)
+
+
+def assert_same_extension(ours: Action, read: Any, kind: str) -> None:
+    match ours:
+        case Conntrack(zone, commit, table, mark, force):
+            assert (kind, read.flags) == ("NXActionCT", commit + 2 * force)
+            assert read.recirc_table == (0xFF if table is None else table.number)
+            if isinstance(zone, int):
+                assert (read.zone_src, read.zone_ofs_nbits) == ("", zone)
+            else:
+                assert (read.zone_src, read.zone_ofs_nbits) == (f"reg{zone.register}", zone.start << 6 | 15)
+            assert len(read.actions) == (mark is not None)
+            for nested in read.actions:
+                value, mask = nested.value if isinstance(nested.value, tuple) else (nested.value, 0xFFFFFFFF)
+                assert (nested.key, (value, mask)) == ("ct_mark", ours.mark)
+        case Conjunction(conj_id, clause, clauses):
+            assert (kind, read.id, read.clause, read.n_clauses) == ("NXActionConjunction", conj_id, clause - 1, clauses)
         case PushVlan(ethertype):
             assert (kind, read.ethertype) == ("OFPActionPushVlan", ethertype)
         case PopVlan():
@@ -184,6 +218,22 @@ def test_os_ken_reads_the_group_that_was_meant(group: Group) -> None:
         assert bucket.bucket_id == bucket_id == other.bucket_id
         assert other.len == len(content)
         assert_same_actions(bucket.actions, other.actions)
+
+
+NAMES = {field: name for name, field in BY_NAME.items() if not name.startswith("field_")} | {f.IN_PORT: "in_port_nxm"}
+
+
+@given(some.moves())
+def test_os_ken_would_write_the_same_move(move: Move) -> None:
+    """It cannot read one (4.2.2 takes the padding for another field), and of some fields knows no name."""
+    parts = (move.source, move.target)
+    assume(all(isinstance(part, RegisterSlice) or part in NAMES for part in parts))
+    names = [f"reg{part.register}" if isinstance(part, RegisterSlice) else NAMES[part] for part in parts]
+    starts = [part.start if isinstance(part, RegisterSlice) else 0 for part in parts]
+    theirs = ofproto_v1_5_parser.OFPActionCopyField(moved_bits(move.target), *starts, oxm_ids=names)
+    written = bytearray()
+    theirs.serialize(written, 0)
+    assert action_list((move,)) == bytes(written)
 
 
 def test_os_ken_reads_the_other_changes() -> None:
