@@ -239,7 +239,9 @@ class Binding:
     """Who plugged: `uid:N` from the unix socket's peer credentials, or the TLS common name."""
     revision: int = 1
     generation: int = 0
-    """The greatest generation that a plug or unplug of this port had; 0: none had one."""
+    """The greatest generation that a plug, unplug or update of this port had; 0: none had one."""
+    former_ips: tuple[IpAddress, ...] = ()
+    """While an update is under way, the fixed addresses that it takes away: a namespace may still have them."""
     confirmation: Confirmation | None = field(default=None, compare=False)
 
     @property

@@ -110,6 +110,7 @@ def binding_columns(binding: Binding) -> Json:
         "mac_address": spec.mac_address,
         "mtu": spec.mtu,
         "fixed_ips": in_order(spec.fixed_ips),
+        "former_ips": in_order(binding.former_ips),
         "project_id": spec.project_id,
         "device_id": spec.device_id,
         "device_owner": spec.device_owner,
@@ -220,6 +221,7 @@ def binding_of(row: Any, confirmation: Confirmation | None) -> Binding:
         principal=column(row, "principal"),
         revision=column(row, "revision"),
         generation=column(row, "generation"),
+        former_ips=tuple(map(ipaddress.ip_address, ordered(row, "former_ips"))),
         confirmation=confirmation,
     )
 
