@@ -41,13 +41,15 @@ EXPERIMENTAL = 0x88B5
 FENCE = 0x88B6
 DEADLINE_S = 10.0
 
-_TABLE_NAME = re.compile(r"(table=|goto_table:|resubmit\(,)(" + "|".join(table.name for table in TABLES) + r")\b")
+_TABLE_NAME = re.compile(
+    r"(table=|goto_table:|resubmit\(,)(" + "|".join(re.escape(table.name) for table in TABLES) + r")(?![\w-])"
+)
 _NUMBERS = {table.name: str(table.number) for table in TABLES}
 
 
 def numbered(text: str) -> str:
-    """Return flows in ovs-ofctl syntax with table numbers for names."""
-    return _TABLE_NAME.sub(lambda found: found[1] + _NUMBERS[found[2]], text)
+    """Return flows in ovs-ofctl syntax with table numbers for names, and IPv4 addresses as it knows them."""
+    return re.sub(r"\bipv4_(src|dst)\b", r"ip_\1", _TABLE_NAME.sub(lambda found: found[1] + _NUMBERS[found[2]], text))
 
 
 def octets(mac: str) -> bytes:
@@ -87,6 +89,7 @@ class Lab:
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
         ovs.vsctl("add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure")
         ovs.vsctl("set", "bridge", BRIDGE, "protocols=OpenFlow15")
+        ovs.ovs_ofctl("set-frags", BRIDGE, "nx-match")
 
     def close(self) -> None:
         for tap in self.taps.values():
@@ -101,7 +104,7 @@ class Lab:
             self.taps[name].ofport = OfPort(int(self.ovs.vsctl("get", "interface", name, "ofport")))
 
     def port(self, name: str, index: int, network: int, mac: str, *, slot: int | None = None) -> WorldPort:
-        """Return a port of the world for an attached TAP."""
+        """Return a port of the world for an attached TAP; its sender is not checked."""
         return WorldPort(
             port_id=PortId(name),
             index=PortIndex(index),
@@ -109,6 +112,7 @@ class Lab:
             network=NetworkIndex(network),
             mac_address=MacAddress(mac),
             ofport=self.taps[name].ofport,
+            port_security=False,
         )
 
     def uplink(self, name: str, physical_network: str) -> Uplink:
