@@ -29,8 +29,8 @@ class Attempt:
     sender: Member = ATTACKER
     before: tuple[tuple[Member, bytes], ...] = ()
     """Frames that are allowed and arrive: what the attempt abuses."""
-    whole: bool = False
-    """Whether a part of the frames is nothing: the later fragments of a datagram whose first does not arrive."""
+    harmless: tuple[bytes, ...] = ()
+    """Those of `frames` that may arrive: without the others they are nothing, or what is allowed."""
     unfiltered: tuple[Member, ...] = ()
     """Who gets the frames on the guarded network too: what goes to all goes to them, and they let everything in."""
     tagged: bool = False

@@ -27,6 +27,7 @@ from scapy.packet import Raw
 
 from tests.attack.attempt import Attempt, Attempts, Stopper, both
 from tests.attack.cast import (
+    ATTACKER,
     BROADCAST,
     CONFINED,
     ELSEWHERE,
@@ -328,10 +329,38 @@ def stateless(version: int) -> Attempts:
     yield filtered("stateless: an unknown protocol", version, sent(Raw(bytes(24))))
 
 
-UNFILTERED = (NEIGHBOUR, ROUTER)
+def between_filtered(version: int) -> Attempts:
+    """Yield what one filtered port may send and another does not let in: the state of the one is not the other's."""
+    for name, source, to, payload in (
+        ("from a confined port what it may send", CONFINED, VICTIM, udp(4080, 53)),
+        ("from a port that may send all", VICTIM, CONFINED, tcp(4081, 22)),
+        ("to a stateless port", VICTIM, STATELESS, tcp(4082, 22)),
+        ("from a stateless port", STATELESS, VICTIM, tcp(4083, 22)),
+        ("from a stateless port to a confined one", STATELESS, CONFINED, udp(80, 4084)),
+        ("from a confined port to a stateless one", CONFINED, STATELESS, udp(4085, 53)),
+    ):
+        yield filtered(f"to a closed port, {name}", version, between(source, to, version, payload), sender=source)
+    opened = ((INSIDER, between(INSIDER, CONFINED, version, tcp(4086, 80, seq=100))),)
+    aside = between(CONFINED, VICTIM, version, tcp(80, 4086, "SA", seq=500, ack=101))
+    yield filtered("an answer to somebody else", version, aside, sender=CONFINED, before=opened)
+
+
+UNFILTERED = (ATTACKER, NEIGHBOUR, ROUTER)
 
 ATTEMPTS = tuple(
     attempt
-    for group in (closed, remotes, tunnels, unasked, replies, out_of_window, errors, groups, out, stateless)
+    for group in (
+        closed,
+        remotes,
+        tunnels,
+        unasked,
+        replies,
+        out_of_window,
+        errors,
+        groups,
+        out,
+        stateless,
+        between_filtered,
+    )
     for attempt in both(group)
 )

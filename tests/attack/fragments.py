@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from scapy.layers.inet import IP, UDP, IPOption_LSRR, IPOption_RR, IPOption_SSRR, IPOption_Timestamp
@@ -20,7 +21,7 @@ from scapy.packet import Raw
 
 from tests.attack.attempt import Attempts, both
 from tests.attack.cast import ATTACKER, CONFINED, INSIDER, NEIGHBOUR, ROUTER, VICTIM, Member, ether, ip
-from tests.attack.filtering import filtered, tcp, udp
+from tests.attack.filtering import filtered, tcp, to_victim, udp
 from tests.attack.senders import stopped
 
 FIRST = 1280
@@ -49,9 +50,16 @@ def piece(
     return ether(sender.mac, to.mac, ip(6, source, to.address(6)) / fragment / Raw(octets))
 
 
-def datagram(sport: int, dport: int, length: int = 2 * FIRST) -> bytes:
-    """Return a UDP datagram without a checksum's worth."""
-    return bytes(UDP(sport=sport, dport=dport, len=length, chksum=0xFFFF)) + bytes(length - 8)
+def datagram(version: int, sport: int, dport: int, *, sender: Member = INSIDER, to: Member = VICTIM) -> bytes:
+    """Return a UDP datagram of 2,560 octets. Its checksum is right: the switch looks at it when it has all of it."""
+    header = ip(version, sender.address(version), to.address(version))
+    whole = bytes(header / UDP(sport=sport, dport=dport) / Raw(bytes(2 * FIRST - 8)))
+    return whole[20 if version == 4 else 40 :]
+
+
+def segment(version: int, sport: int, dport: int) -> bytes:
+    """Return a SYN from INSIDER to VICTIM with its checksum."""
+    return to_victim(version, tcp(sport, dport))[14 + (20 if version == 4 else 40) :]
 
 
 def cut(version: int, number: int, whole: bytes, at: int = FIRST, **fields: Any) -> tuple[bytes, bytes]:
@@ -64,43 +72,47 @@ def cut(version: int, number: int, whole: bytes, at: int = FIRST, **fields: Any)
 
 def in_fragments(version: int) -> Attempts:
     """Yield fragments of what is not let in."""
-    first, last = cut(version, 101, datagram(4101, 53))
+    first, last = cut(version, 101, datagram(version, 4101, 53))
     yield filtered("a datagram to a closed port in two fragments", version, first, last)
-    first, last = cut(version, 102, datagram(4102, 53))
+    first, last = cut(version, 102, datagram(version, 4102, 53))
     yield filtered("the same, the last fragment first", version, last, first)
-    yield filtered("a later fragment alone", version, cut(version, 103, datagram(4103, 53))[1])
+    yield filtered("a later fragment alone", version, cut(version, 103, datagram(version, 4103, 53))[1])
     yield filtered(
         "a fragment in the middle alone", version, piece(version, 104, bytes(FIRST), offset=FIRST, more=True)
     )
-    yield filtered("a first fragment to a closed port alone", version, cut(version, 105, datagram(4105, 53))[0])
-    syn = bytes(tcp(4106, 22))
+    yield filtered(
+        "a first fragment to a closed port alone", version, cut(version, 105, datagram(version, 4105, 53))[0]
+    )
+    syn = segment(version, 4106, 22)
     yield filtered("a TCP header cut after its ports", version, *cut(version, 106, syn, 8, proto=6))
     yield filtered(
         "a TCP header cut before its flags, to the open port",
         version,
-        *cut(version, 107, bytes(tcp(4107, 80)), 8, proto=6),
+        *cut(version, 107, segment(version, 4107, 80), 8, proto=6),
     )
     yield filtered("a later fragment that says it is TCP", version, piece(version, 108, syn, offset=FIRST, proto=6))
-    good, end = cut(version, 109, datagram(4109, 5000))
-    bad = piece(version, 109, datagram(4109, 53)[:FIRST], more=True)
-    yield filtered("two first fragments, the second to a closed port", version, bad, good, end)
-    yield filtered("a fragment over the first one", version, *overlapping(version, 110))
-    long = piece(version, 111, datagram(4111, 53)[:FIRST], more=True)
+    for number, order in ((109, "the bad one first"), (110, "the bad one last")):
+        good, end = cut(version, number, datagram(version, 4109, 5000))
+        bad = piece(version, number, datagram(version, 4109, 53)[:FIRST], more=True)
+        frames = (bad, good, end) if number == 109 else (good, bad, end)
+        twice = filtered(f"two first fragments, one to a closed port, {order}", version, *frames)
+        yield replace(twice, harmless=(good, end))
+    good, end = cut(version, 114, datagram(version, 4114, 5000))
+    bad = piece(version, 114, bytes(datagram(version, 4114, 53)[8:FIRST]), offset=8, more=True)
+    over = filtered("a fragment over a part of the first one", version, good, bad, end)
+    yield replace(over, harmless=(good, end))
+    other = piece(version, 115, datagram(version, 4115, 53)[:FIRST], offset=FIRST)
+    first = piece(version, 115, datagram(version, 4115, 53)[:FIRST], more=True)
+    yield filtered("two halves of different datagrams", version, first, other)
+    long = piece(version, 111, datagram(version, 4111, 53)[:FIRST], more=True)
     beyond = piece(version, 111, bytes(FIRST), offset=65_528)
     yield filtered("fragments of more than a packet can have", version, long, beyond)
-    whole = piece(version, 112, datagram(4112, 53, 64))
+    whole = piece(version, 112, segment(version, 4112, 22), proto=6)
     if version == 6:
         yield filtered("an atomic fragment to a closed port", 6, whole)
     yield filtered(
         "a later fragment of an unknown protocol", version, piece(version, 113, bytes(64), offset=FIRST, proto=253)
     )
-
-
-def overlapping(version: int, number: int) -> tuple[bytes, bytes, bytes]:
-    """Return a datagram to an open port with a fragment over it that would make the port another (RFC 1858)."""
-    good, end = cut(version, number, datagram(4110, 5000))
-    over = piece(version, number, datagram(4110, 53)[:FIRST], offset=0, more=True)
-    return over, end, good
 
 
 def headers() -> Attempts:
@@ -138,9 +150,9 @@ def headers() -> Attempts:
         )
     for name, number in (("no next header", 59), ("a mobility header", 135), ("HIP", 139), ("shim6", 140)):
         header = ip(6, INSIDER.address(6), VICTIM.address(6), nh=number)
-        payload = bytes([6, 0]) + bytes(6) + bytes(tcp(4123, 22))
+        payload = bytes([6, 0]) + bytes(6) + segment(6, 4123, 22)
         yield filtered(f"TCP to a closed port behind {name}", 6, ether(INSIDER.mac, VICTIM.mac, header / Raw(payload)))
-    beyond = bytes([6, 200]) + bytes(6) + bytes(tcp(4124, 80))
+    beyond = bytes([6, 200]) + bytes(6) + segment(6, 4124, 80)
     for name, number in (("destination options", 60), ("hop-by-hop options", 0), ("a routing header", 43)):
         header = ip(6, INSIDER.address(6), VICTIM.address(6), nh=number)
         yield filtered(
@@ -148,7 +160,7 @@ def headers() -> Attempts:
         )
     short = bytes(IPv6ExtHdrDestOpt(nh=6, options=[PadN(optdata=bytes(12))]))
     first = piece(6, 125, short, more=True, proto=60)
-    last = piece(6, 125, bytes(tcp(4125, 22)), offset=len(short), proto=60)
+    last = piece(6, 125, segment(6, 4125, 22), offset=len(short), proto=60)
     yield filtered("TCP to a closed port in the second fragment, the first without its header", 6, first, last)
 
 
@@ -187,13 +199,13 @@ def options() -> Attempts:
 def spoofed(version: int) -> Attempts:
     """Yield fragments in the victim's name, and out of a port that may not send what they are of."""
     lie: dict[str, Any] = {"sender": ATTACKER, "to": NEIGHBOUR, "source": VICTIM.address(version)}
-    first, last = cut(version, 140, datagram(4140, 5000), **lie)
+    first, last = cut(version, 140, datagram(version, 4140, 5000, sender=ATTACKER, to=NEIGHBOUR), **lie)
     yield stopped("a first fragment in the victim's name", version, first)
     yield stopped("a later fragment in the victim's name", version, last)
     away: dict[str, Any] = {"sender": CONFINED, "to": ROUTER}
-    first, last = cut(version, 141, datagram(4141, 54), **away)
+    first, last = cut(version, 141, datagram(version, 4141, 54, **away), **away)
     yield filtered("out: a datagram that is not allowed in two fragments", version, first, last, sender=CONFINED)
-    alone = cut(version, 142, datagram(4142, 54), **away)[1]
+    alone = cut(version, 142, datagram(version, 4142, 54, **away), **away)[1]
     yield filtered("out: a later fragment alone", version, alone, sender=CONFINED)
 
 

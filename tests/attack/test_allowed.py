@@ -65,7 +65,9 @@ def sender(version: int) -> Attempts:
         packet = ip(version, source, NEIGHBOUR.address(version)) / udp(4500, 5000)
         yield allowed(name, version, ether(mac, NEIGHBOUR.mac, packet))
     yield allowed("to the gateway", version, between(ATTACKER, ROUTER, version, udp(4501, 53)))
-    first, last = cut(version, 150, datagram(4502, 5000), sender=ATTACKER, to=NEIGHBOUR)
+    first, last = cut(
+        version, 150, datagram(version, 4502, 5000, sender=ATTACKER, to=NEIGHBOUR), sender=ATTACKER, to=NEIGHBOUR
+    )
     yield allowed("fragments", version, first, last)
 
 
@@ -180,7 +182,7 @@ def services(version: int) -> Attempts:
         ("stateless: what it sends", between(STATELESS, INSIDER, version, tcp(80, 4515, "SA")), STATELESS, ()),
     ):
         yield allowed(name, version, frame, sender=source, before=before)
-    first, last = cut(version, 151, datagram(4516, 5000))
+    first, last = cut(version, 151, datagram(version, 4516, 5000))
     yield allowed("fragments to the open port", version, first, last, sender=INSIDER)
     if version == 4:
         yield allowed("TCP from the allowed prefix", 4, to_victim(tcp(4517, 2222)), sender=INSIDER)
