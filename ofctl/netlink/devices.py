@@ -103,7 +103,7 @@ class Devices:
         """Return when the pair exists as in `spec`, both ends and the namespace's loopback up, addresses usable.
 
         The state is the host end's. A pair whose peer is elsewhere or has another name is made anew. Addresses and
-        routes that are missing are added; further ones are the consumer's own and are left.
+        routes that are missing are added, `former_addresses` taken away; further ones are the consumer's own and left.
 
         Raises InvalidField if the path is no network namespace; Refused with reason NETNS_IS_HOST (it is our own),
         DEVICE_FOREIGN, DEVICE_IN_USE, PEER_NAME_TAKEN or ROUTE_CONFLICT; DeviceError; DeadlineExceeded.

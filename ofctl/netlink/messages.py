@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from pyroute2.netlink.rtnl import (
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
     RTM_GETLINK,
@@ -148,17 +149,30 @@ def add_address(ifindex: int, address: IpInterface) -> Request:
     IPv6 without duplicate address detection (IFA_F_NODAD): it would keep the address tentative for a second and
     more, and the network guarantees uniqueness already: an address belongs to one port (RFC 4862, 5.4).
     """
+    message = _address_message(ifindex, address)
+    if address.version == 6:
+        message["attrs"].append(("IFA_FLAGS", _IFA_F_NODAD))
+    elif address.network.prefixlen < 31:
+        message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
+    return Request(message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def delete_address(ifindex: int, address: IpInterface) -> Request:
+    """Take an address away; fails with EADDRNOTAVAIL if it is not there.
+
+    Of several IPv4 addresses of one subnet the first takes the others with it (promote_secondaries, off by default:
+    ip-sysctl.rst), so they are added again afterwards.
+    """
+    return Request(_address_message(ifindex, address), RTM_DELADDR)
+
+
+def _address_message(ifindex: int, address: IpInterface) -> ifaddrmsg:
     message = ifaddrmsg()
     message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6
     message["prefixlen"] = address.network.prefixlen
     message["index"] = ifindex
-    attrs: Attributes = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
-    if address.version == 6:
-        attrs.append(("IFA_FLAGS", _IFA_F_NODAD))
-    elif address.network.prefixlen < 31:
-        attrs.append(("IFA_BROADCAST", str(address.network.broadcast_address)))
-    message["attrs"] = attrs
-    return Request(message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
+    message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]
+    return message
 
 
 def add_route(ifindex: int, route: Route) -> Request:

@@ -43,6 +43,8 @@ class VethSpec:
     peer_name: DeviceName
     peer_mac: MacAddress | None = None
     addresses: tuple[IpInterface, ...] = ()
+    former_addresses: tuple[IpInterface, ...] = ()
+    """Taken away if they are there; what is also in `addresses` stays."""
     routes: tuple[Route, ...] = ()
     """Added in this order; a gateway outside of the addresses needs a route to itself before it."""
     checksum_offload_off: bool = False

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ofctl.errors import Refused
+from ofctl.errors import DeviceError, Refused
+from ofctl.model.network import IpInterface
 from ofctl.model.port import Route
 from ofctl.netlink import messages
 from ofctl.netlink.kernel import refused, step
@@ -21,6 +23,8 @@ from ofctl.netlink.tun import switch_tx_checksum_off
 KIND = "veth"
 _LOOPBACK_IFINDEX = 1
 _GATEWAY_CURE = "the gateway is in no subnet of the addresses; give a route to the gateway itself before this one"
+Steps = Sequence[tuple[str, Request]]
+"""Requests, each with what it does."""
 _NO_IPV6_CURE = "IPv6 is disabled in that namespace: sysctl net.ipv6.conf.*.disable_ipv6"
 
 
@@ -173,17 +177,35 @@ class _Pair:
             attrs.append(("IFLA_MTU", spec.mtu))
         if spec.peer_mac is not None and peer.mac != spec.peer_mac:
             attrs.append(("IFLA_ADDRESS", spec.peer_mac))
-        requests = [
-            (f"bring up the loopback of {spec.netns_path}", messages.set_link(ifindex=_LOOPBACK_IFINDEX, up=True)),
-            (f"bring up {where}", messages.set_link(ifindex=peer.ifindex, attrs=attrs, up=True)),
-        ]
-        for address in spec.addresses:
-            requests.append((f"give {where} the address {address}", messages.add_address(peer.ifindex, address)))
-        self._run_inside(requests)
+        former = set(spec.former_addresses) - set(spec.addresses)
+        try:
+            self._run_inside(self._steps(peer.ifindex, attrs, former))
+        except DeviceError as error:
+            if not former or error.metadata.get("errno") != "EADDRNOTAVAIL":
+                raise
+            # It was gone already. The kernel went on after it; whether something else failed, too, is seen without it.
+            self._run_inside(self._steps(peer.ifindex, attrs, ()))
         for route in spec.routes:
             self._add_route(peer.ifindex, route)
 
-    def _run_inside(self, requests: list[tuple[str, Request]]) -> None:
+    def _steps(self, ifindex: int, attrs: messages.Attributes, former: Iterable[IpInterface]) -> Steps:
+        """Return what brings the far end up with its addresses and without the former ones.
+
+        For one batch: an IPv4 address may take others with it, which are given again.
+        """
+        where = f"{self.spec.peer_name} in {self.spec.netns_path}"
+        up = messages.set_link(ifindex=_LOOPBACK_IFINDEX, up=True)
+        return [
+            (f"bring up the loopback of {self.spec.netns_path}", up),
+            (f"bring up {where}", messages.set_link(ifindex=ifindex, attrs=list(attrs), up=True)),
+            *((f"take {each} from {where}", messages.delete_address(ifindex, each)) for each in former),
+            *(
+                (f"give {where} the address {each}", messages.add_address(ifindex, each))
+                for each in self.spec.addresses
+            ),
+        ]
+
+    def _run_inside(self, requests: Steps) -> None:
         """Run requests in one batch; raises DeviceError that says which one failed."""
         with step(requests[0][0], subject=self.spec.peer_name):
             try:

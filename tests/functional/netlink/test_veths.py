@@ -124,6 +124,26 @@ async def test_the_ipv6_address_is_usable_at_once(devices: Devices, namespace: N
     assert "tentative" not in seen and seen["nodad"]
 
 
+@pytest.mark.parametrize("again", [1, 2])
+async def test_former_addresses_go_and_nothing_else(devices: Devices, namespace: Namespace, again: int) -> None:
+    before = spec_in(namespace)
+    kept = ip_interface("10.0.0.6/24")
+    old = replace(before, addresses=(*before.addresses, kept))
+    first = await devices.ensure_veth(old, deadline=soon())
+    namespace.run("ip", "address", "add", "10.0.0.77/24", "dev", PEER)
+    new = replace(
+        before,
+        addresses=(kept, ip_interface("fd00::6/64")),
+        former_addresses=(*before.addresses, kept),
+    )
+    for _ in range(again):
+        changed = await devices.ensure_veth(new, deadline=soon())
+    assert changed.state.ifindex == first.state.ifindex and not changed.created
+    there = {each for each in namespace.addresses(PEER) if not each.startswith("fe80")}
+    assert there - {"10.0.0.77/24"} == {"10.0.0.6/24", "fd00::6/64"}
+    assert routes(namespace) >= {("default", "10.0.0.1"), ("10.9.0.0/16", None)}
+
+
 async def test_the_peer_never_stands_in_our_namespace(devices: Devices, namespace: Namespace) -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as monitor:
         monitor.bind((0, RTMGRP_LINK))
