@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -83,6 +83,12 @@ def first(inner: int, *layers: Packet) -> Packet:
     return ip6(IPv6ExtHdrFragment(nh=inner, offset=0, m=1, id=7), *layers)
 
 
+HOP_BY_HOP = IPv6ExtHdrHopByHop(nh=58)
+AUTHENTICATED = bytes.fromhex("1102") + bytes(14) + bytes.fromhex("0005000600080000")
+"""An authentication header and UDP behind it."""
+ARP_ANNOUNCED = ARP(op=3, hwsrc=GUEST, psrc="0.0.0.0", hwdst=GUEST, pdst="0.0.0.0")
+RARP_FORGED = ARP(op=3, hwsrc=OTHER, psrc="0.0.0.0", hwdst=OTHER, pdst="0.0.0.0")
+
 MLD2 = bytes.fromhex("8f00000000000001040000 00ff020000000000000000000100020003".replace(" ", ""))
 
 
@@ -133,11 +139,6 @@ ALLOWED: dict[str, Callable[[], list[Packet]]] = {
         ip6(IPv6ExtHdrFragment(), UDP(sport=5, dport=6)),
     ],
 }
-HOP_BY_HOP = IPv6ExtHdrHopByHop(nh=58)
-AUTHENTICATED = bytes.fromhex("1102") + bytes(14) + bytes.fromhex("0005000600080000")
-"""An authentication header and UDP behind it."""
-ARP_ANNOUNCED = ARP(op=3, hwsrc=GUEST, psrc="0.0.0.0", hwdst=GUEST, pdst="0.0.0.0")
-
 FORBIDDEN: dict[str, Callable[[], list[Packet]]] = {
     "another's MAC address": lambda: [ip4(ICMP(), mac=OTHER), ip6(UDP(), mac=OTHER), arp(V4, OTHER, mac=OTHER)],
     "a group's MAC address": lambda: [ip4(ICMP(), mac="ff:ff:ff:ff:ff:ff"), ip6(UDP(), mac="01:00:5e:00:00:01")],
@@ -231,11 +232,10 @@ FORBIDDEN: dict[str, Callable[[], list[Packet]]] = {
         ip6(IPv6ExtHdrRouting(), IPv6ExtHdrDestOpt(), ICMPv6ND_RA()),
     ],
 }
-RARP_FORGED = ARP(op=3, hwsrc=OTHER, psrc="0.0.0.0", hwdst=OTHER, pdst="0.0.0.0")
 
 
 @pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
+def guarded(lab: Lab) -> Lab:
     """`guest` is checked, `open` has the same addresses and is not, each with a witness in a network of its own."""
     lab.attach("guest", "seen", "open", "shown")
     free = replace(NET, index=NetworkIndex(2), network=replace(NET.network, network_id=NetworkId("free")))
@@ -251,7 +251,7 @@ def guarded(lab: Lab) -> Iterator[Lab]:
     ports = [guest, lab.port("seen", 2, 1, WITNESS)]
     ports += [replace(lab.port("open", 3, 2, GUEST), addresses=addresses), lab.port("shown", 4, 2, WITNESS)]
     lab.become(World().with_network(NET).with_network(free).with_ports(ports))
-    yield lab
+    return lab
 
 
 def built(frames: dict[str, Callable[[], list[Packet]]], name: str) -> list[bytes]:
