@@ -196,6 +196,29 @@ def options() -> Attempts:
         )
 
 
+def unfinished_routes() -> Attempts:
+    """Yield source routes that go on from the victim, to an open port.
+
+    Their checksum is of the last address (RFC 793, 3.1; RFC 8200, 8.1), so for the connection table they are invalid.
+    """
+    for name, option in (
+        ("a loose source route", IPOption_LSRR(routers=[ROUTER.address(4)])),
+        ("a strict source route", IPOption_SSRR(routers=[ROUTER.address(4)])),
+    ):
+        header = IP(src=INSIDER.address(4), dst=VICTIM.address(4), options=[option])
+        for protocol, payload in (("TCP", tcp(4133, 80)), ("UDP", udp(4134, 5000))):
+            frame = ether(INSIDER.mac, VICTIM.mac, header / payload)
+            yield filtered(f"{name} by way of the victim, {protocol}", 4, frame)
+    for name, chain in (
+        ("a routing header of type 0", IPv6ExtHdrRouting(type=0, addresses=[ROUTER.address(6)], segleft=1)),
+        ("a routing header of type 2", IPv6ExtHdrRouting(type=2, addresses=[ROUTER.address(6)], segleft=1)),
+    ):
+        header = ip(6, INSIDER.address(6), VICTIM.address(6))
+        for protocol, payload in (("TCP", tcp(4135, 80)), ("UDP", udp(4136, 5000))):
+            frame = ether(INSIDER.mac, VICTIM.mac, header / chain / payload)
+            yield filtered(f"{name} by way of the victim, {protocol}", 6, frame)
+
+
 def spoofed(version: int) -> Attempts:
     """Yield fragments in the victim's name, and out of a port that may not send what they are of."""
     lie: dict[str, Any] = {"sender": ATTACKER, "to": NEIGHBOUR, "source": VICTIM.address(version)}
@@ -210,4 +233,4 @@ def spoofed(version: int) -> Attempts:
 
 
 MAKERS: tuple[Callable[[int], Attempts], ...] = (in_fragments, spoofed)
-ATTEMPTS = (*(attempt for make in MAKERS for attempt in both(make)), *headers(), *options())
+ATTEMPTS = (*(attempt for make in MAKERS for attempt in both(make)), *headers(), *options(), *unfinished_routes())

@@ -185,6 +185,7 @@ def port_spec(member: Member, network: Network, *, guarded: bool) -> PortSpec:
 
 GROUPS_READY = hasattr(HostEngine, "apply_security_group")
 GROUPS = {VICTIM: VICTIMS, CONFINED: CONFINEMENT, STATELESS: UNTRACKED}
+FILTERED = frozenset(member.name for member in GROUPS)
 
 
 def prefix(member: Member, version: int) -> Any:
