@@ -47,6 +47,19 @@ def read_prefix(text: str, field: str) -> IpNetwork:
     return network
 
 
+def read_address_or_prefix(text: str, field: str) -> IpNetwork:
+    """Return a prefix without host bits, or that of a single address."""
+    if "/" in text:
+        return read_prefix(text, field)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidField(
+            field, f"{text!r} is no IP address and no prefix; write such as 192.0.2.7 or 192.0.2.0/24"
+        ) from None
+    return ipaddress.ip_network(_unscoped(address, field))
+
+
 def _has_prefix_length(text: str) -> bool:
     """Tell whether a prefix length follows; ipaddress would take net masks and host masks as well."""
     _, slash, length = text.partition("/")

@@ -5,10 +5,8 @@ Paths are those of a PlugPort request (`port.mac_address`); PlugPorts rewrites t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
-
 from ofctl.api.addresses import read_address, read_interface, read_prefix
+from ofctl.api.convert_security import address_pair_to_proto, each, security_of
 from ofctl.api.enums import (
     ACTIVATIONS,
     DATAPATH_TYPES,
@@ -30,8 +28,6 @@ from ofctl.model.vif import PluggedPort, VifDetails
 from ofctl.v1 import confirmation_pb2, network_pb2, port_pb2, vif_pb2
 
 DEFAULT_INTERFACE = DeviceName("eth0")
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def spec_from_proto(message: port_pb2.PortSpec, *, host_id: HostId) -> PortSpec:
@@ -47,13 +43,14 @@ def spec_from_proto(message: port_pb2.PortSpec, *, host_id: HostId) -> PortSpec:
         labels=tuple(sorted(message.labels.items())),
         annotations=tuple(sorted(message.annotations.items())),
         mac_address=mac_address(message.mac_address, "port.mac_address") if message.mac_address else None,
-        fixed_ips=tuple(_each(read_address, message.fixed_ips, "port.fixed_ips")),
+        fixed_ips=tuple(each(read_address, message.fixed_ips, "port.fixed_ips")),
         mtu=message.mtu or None,
         requested_device=DeviceName(message.device_name) if message.device_name else None,
         vif_types=frozenset(
             VIF_TYPES.model(value, f"port.vif_types[{number}]") for number, value in enumerate(message.vif_types)
         ),
         recovery=RECOVERIES.model(message.recovery, "port.recovery", default=Recovery.ROLL_BACK),
+        **security_of(message),
     )
 
 
@@ -74,6 +71,9 @@ def spec_to_proto(spec: PortSpec) -> port_pb2.PortSpec:
         device_name=spec.requested_device or "",
         vif_types=sorted(VIF_TYPES[vif_type] for vif_type in spec.vif_types),
         recovery=RECOVERIES[spec.recovery],
+        allowed_address_pairs=map(address_pair_to_proto, spec.allowed_address_pairs),
+        port_security=spec.port_security,
+        security_groups=spec.security_groups,
     )
     consumer = spec.consumer
     if isinstance(consumer, VmConsumer):
@@ -108,8 +108,8 @@ def _namespace_from_proto(message: port_pb2.NamespaceConsumer, where: str, *, co
     return NamespaceConsumer(
         netns_path=message.netns_path,
         interface_name=DeviceName(message.interface_name) if message.interface_name else DEFAULT_INTERFACE,
-        addresses=tuple(_each(read_interface, message.addresses, f"{where}.addresses")),
-        routes=tuple(_each(_route, message.routes, f"{where}.routes")),
+        addresses=tuple(each(read_interface, message.addresses, f"{where}.addresses")),
+        routes=tuple(each(_route, message.routes, f"{where}.routes")),
         container=container,
     )
 
@@ -226,7 +226,12 @@ def network_from_proto(message: network_pb2.Network) -> Network:
         segmentation_id=message.segmentation_id if message.HasField("segmentation_id") else None,
         physical_network=PhysicalNetwork(message.physical_network) if message.physical_network else None,
         mtu=message.mtu or DEFAULT_MTU,
-        subnets=tuple(_each(_subnet, message.subnets, "network.subnets")),
+        subnets=tuple(each(_subnet, message.subnets, "network.subnets")),
+        port_security=message.port_security if message.HasField("port_security") else True,
+        neighbor_replies=message.neighbor_replies if message.HasField("neighbor_replies") else True,
+        flood_unknown_neighbors=(
+            message.flood_unknown_neighbors if message.HasField("flood_unknown_neighbors") else True
+        ),
     )
 
 
@@ -243,16 +248,15 @@ def network_to_proto(network: Network) -> network_pb2.Network:
             network_pb2.Subnet(cidr=str(subnet.cidr), gateway=str(subnet.gateway) if subnet.gateway else "")
             for subnet in network.subnets
         ],
+        port_security=network.port_security,
+        neighbor_replies=network.neighbor_replies,
+        flood_unknown_neighbors=network.flood_unknown_neighbors,
     )
 
 
 def dpid_text(dpid: Dpid) -> str:
     """Return a datapath id as Open vSwitch writes it."""
     return f"{dpid:016x}"
-
-
-def _each(read: Callable[[T, str], R], values: Iterable[T], field: str) -> list[R]:
-    return [read(value, f"{field}[{number}]") for number, value in enumerate(values)]
 
 
 def _subnet(message: network_pb2.Subnet, field: str) -> Subnet:

@@ -45,9 +45,9 @@ A call that fails returns a gRPC status: a code, one sentence for people that na
 | key | value |
 |---|---|
 | `stage` | the stage of the plug that failed; docs/architecture.md draws them |
-| `outcome` | what is left of a plug: `ABSENT` (verified), `UNKNOWN` or `IN_PROGRESS` (ask GetPort with the \
-request_id). Without it nothing was begun |
-| `request_id` | of a plug: the caller's, or the one that the agent made |
+| `outcome` | what is left of a plug: `ABSENT` (verified); of an update, or of a group that was applied: `UNCHANGED` \
+(verified); `UNKNOWN` or `IN_PROGRESS` (ask GetPort with the request_id). Without it nothing was begun |
+| `request_id` | of a plug or update: the caller's, or the one that the agent made |
 | `subject` | an id, or the path of a field |
 | others | what the reason adds: `errno`, `of_error`, `change` |
 

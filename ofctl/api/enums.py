@@ -13,8 +13,9 @@ from ofctl.model.events import PortEventType
 from ofctl.model.host import AppState
 from ofctl.model.network import NetworkType
 from ofctl.model.port import Activation, PortState, Recovery, VifType
+from ofctl.model.security import RuleDirection
 from ofctl.model.vif import DatapathType
-from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, vif_pb2
+from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, security_pb2, vif_pb2
 
 M = TypeVar("M", bound=enum.Enum)
 P = TypeVar("P", bound=int)
@@ -62,5 +63,8 @@ EVENT_TYPES: Pairs[PortEventType, port_pb2.WatchPortsResponse.EventType.ValueTyp
 )
 FINDING_KINDS: Pairs[FindingKind, host_pb2.FindingKind.ValueType] = Pairs(
     FindingKind, host_pb2.FindingKind, "FINDING_KIND"
+)
+RULE_DIRECTIONS: Pairs[RuleDirection, security_pb2.RuleDirection.ValueType] = Pairs(
+    RuleDirection, security_pb2.RuleDirection, "RULE_DIRECTION"
 )
 APP_STATES: Pairs[AppState, host_pb2.AppState.ValueType] = Pairs(AppState, host_pb2.AppState, "APP_STATE")

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 
 from ofctl.api.calls import Call, Door, answers, streams
 from ofctl.api.convert import port_to_proto, record_to_proto, spec_from_proto
-from ofctl.api.enums import LEVELS, PORT_STATES
+from ofctl.api.convert_security import changes_from_proto
+from ofctl.api.enums import PORT_STATES
 from ofctl.api.paging import Page, page_of
+from ofctl.api.requests import generation_of, level_of, request_id_of
 from ofctl.api.status import in_ports
 from ofctl.api.watch import matches, port_events
-from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest
+from ofctl.engine.contract import PlugEngine, PlugRequest, UnplugRequest, UpdateRequest
 from ofctl.errors import InvalidField, NotFound, NotSupported, OfctlError
 from ofctl.log import bound
 from ofctl.model.confirmation import Level, RequestRecord
@@ -23,8 +24,6 @@ from ofctl.model.vif import PluggedPort
 from ofctl.v1 import port_pb2, port_pb2_grpc
 
 MAX_PORTS_OF_A_GUEST = 64
-MAX_GENERATION = 2**63 - 1
-"""What an integer of the database holds (RFC 7047, 3.1)."""
 
 
 class PortServicer(port_pb2_grpc.PortServiceServicer):
@@ -38,16 +37,16 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
     async def PlugPort(self, request: port_pb2.PlugPortRequest, call: Call) -> port_pb2.PlugPortResponse:
         if not request.HasField("port"):
             raise InvalidField("port", "is missing; describe the port")
-        call.request_id = _request_id(request.request_id)
-        level = _level(request.level)
+        call.request_id = request_id_of(request.request_id)
+        level = level_of(request.level)
         spec = spec_from_proto(request.port, host_id=self.engine.host_id)
         ports = await self._plug((spec,), level, request, call)
         return port_pb2.PlugPortResponse(port=port_to_proto(ports[0]), request_id=call.request_id)
 
     @answers
     async def PlugPorts(self, request: port_pb2.PlugPortsRequest, call: Call) -> port_pb2.PlugPortsResponse:
-        call.request_id = _request_id(request.request_id)
-        level = _level(request.level)
+        call.request_id = request_id_of(request.request_id)
+        level = level_of(request.level)
         specs = self._specs(request.ports)
         try:
             ports = await self._plug(specs, level, request, call)
@@ -72,7 +71,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                     admin=call.caller.admin,
                     deadline=call.deadline,
                     validate_only=request.validate_only,
-                    generation=_generation(request.generation),
+                    generation=generation_of(request.generation),
                 )
             )
 
@@ -104,7 +103,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
                     admin=call.caller.admin,
                     deadline=call.deadline,
                     force=request.force,
-                    generation=_generation(request.generation),
+                    generation=generation_of(request.generation),
                 )
             )
         return port_pb2.UnplugPortResponse()
@@ -154,8 +153,26 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
 
     @answers
     async def UpdatePort(self, request: port_pb2.UpdatePortRequest, call: Call) -> port_pb2.UpdatePortResponse:
-        del request, call
-        raise _not_built("UpdatePort", "unplug the port and plug it as it should be")
+        if not request.HasField("port"):
+            raise InvalidField("port", "is missing; name the port, and give the fields that change")
+        call.request_id = request_id_of(request.request_id)
+        port_id = PortId(identifier(request.port.port_id, "port.port_id"))
+        host_id = request.port.host_id
+        update = UpdateRequest(
+            port_id=port_id,
+            host_id=HostId(identifier(host_id, "port.host_id")) if host_id else self.engine.host_id,
+            changes=changes_from_proto(request.port, request.update_mask.paths),
+            request_id=call.request_id,
+            level=level_of(request.level),
+            principal=call.caller.principal,
+            admin=call.caller.admin,
+            deadline=call.deadline,
+            revision=request.revision,
+            generation=generation_of(request.generation),
+        )
+        with bound(request=call.request_id, port=port_id):
+            port = await self.engine.update(update)
+        return port_pb2.UpdatePortResponse(port=port_to_proto(port), request_id=call.request_id)
 
     @answers
     async def ActivatePort(self, request: port_pb2.ActivatePortRequest, call: Call) -> port_pb2.ActivatePortResponse:
@@ -165,7 +182,7 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
     @answers
     async def VerifyPort(self, request: port_pb2.VerifyPortRequest, call: Call) -> port_pb2.VerifyPortResponse:
         port_id = PortId(identifier(request.port_id, "port_id"))
-        level = _level(request.level)
+        level = level_of(request.level)
         with bound(port=port_id):
             port = await self.engine.verify(port_id, self._host(request.host_id), level, deadline=call.deadline)
         return port_pb2.VerifyPortResponse(port=port_to_proto(port))
@@ -191,24 +208,6 @@ class PortServicer(port_pb2_grpc.PortServiceServicer):
             return self.engine.request(request_id)
         except NotFound:
             return None
-
-
-def _request_id(text: str) -> RequestId:
-    return RequestId(identifier(text, "request_id") if text else str(uuid.uuid4()))
-
-
-def _level(number: int) -> Level:
-    """Return the level; whether this host reaches it is for the engine to say."""
-    level = LEVELS.model(number, "level", default=Level.DATAPATH)
-    if level is Level.FABRIC:
-        raise NotSupported("level: FABRIC is reserved and not built yet; use one below it", subject="level")
-    return level
-
-
-def _generation(number: int) -> int:
-    if number > MAX_GENERATION:
-        raise InvalidField("generation", f"is {number}; it must be 0 (no fence) to {MAX_GENERATION}")
-    return number
 
 
 def _not_built(call: str, instead: str) -> NotSupported:

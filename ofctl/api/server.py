@@ -15,14 +15,29 @@ from ofctl.api.calls import Caller, Context, Door, OpenStreams
 from ofctl.api.networks import HostServicer, NetworkServicer
 from ofctl.api.peers import PeerDoor
 from ofctl.api.ports import PortServicer
+from ofctl.api.security import SecurityServicer
 from ofctl.engine.contract import PlugEngine
 from ofctl.errors import ConfigError
 from ofctl.settings import GrpcSettings
-from ofctl.v1 import host_pb2, host_pb2_grpc, network_pb2, network_pb2_grpc, port_pb2, port_pb2_grpc
+from ofctl.v1 import (
+    host_pb2,
+    host_pb2_grpc,
+    network_pb2,
+    network_pb2_grpc,
+    port_pb2,
+    port_pb2_grpc,
+    security_pb2,
+    security_pb2_grpc,
+)
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in ((port_pb2, "PortService"), (network_pb2, "NetworkService"), (host_pb2, "HostService"))
+    for file, name in (
+        (port_pb2, "PortService"),
+        (network_pb2, "NetworkService"),
+        (security_pb2, "SecurityService"),
+        (host_pb2, "HostService"),
+    )
 )
 ANONYMOUS = Caller("tcp:anonymous", admin=False)
 
@@ -133,6 +148,7 @@ class ApiServer:
         )
         port_pb2_grpc.add_PortServiceServicer_to_server(PortServicer(self._engine, door), server)
         network_pb2_grpc.add_NetworkServiceServicer_to_server(NetworkServicer(self._engine, door), server)
+        security_pb2_grpc.add_SecurityServiceServicer_to_server(SecurityServicer(self._engine, door), server)
         host_pb2_grpc.add_HostServiceServicer_to_server(HostServicer(self._engine, door), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

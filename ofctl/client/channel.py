@@ -19,6 +19,7 @@ _SERVICE_CONFIG = {
             "name": [
                 {"service": "ofctl.v1.PortService"},
                 {"service": "ofctl.v1.NetworkService"},
+                {"service": "ofctl.v1.SecurityService"},
                 {"service": "ofctl.v1.HostService"},
             ],
             "retryPolicy": {

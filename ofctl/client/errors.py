@@ -8,7 +8,7 @@ ApiError
 ├── PermissionDenied     somebody else plugged it
 ├── Unimplemented        in the contract, not built yet
 ├── ResourceExhausted
-├── Aborted              an unplug overtook the plug, or came between it and its duplicate
+├── Aborted              an unplug overtook the plug, or came between it and its duplicate; or another revision
 ├── Cancelled
 ├── DeadlineExceeded     ask `request(error.request_id)` for the outcome
 ├── Unavailable          the agent or its switch is not there; retried already
@@ -36,11 +36,12 @@ class ApiError(Exception):
     stage: str = ""
     """Stage of the plug that failed."""
     outcome: str = ""
-    """What is left of a plug: `ABSENT`, `UNKNOWN`, `IN_PROGRESS`; empty if nothing was begun or nobody told."""
+    """What is left of a plug: `ABSENT`, `UNKNOWN`, `IN_PROGRESS`; of an update, `UNCHANGED` for `ABSENT`. Empty if
+    nothing was begun or nobody told."""
     retry_after_s: float | None = None
     """Seconds after which the same call may succeed; None if it will not."""
     request_id: str = ""
-    """Of a plug: what to ask `request()` for."""
+    """Of a plug or update: what to ask `request()` for."""
     error_id: str = ""
     """Of a defect: the id in the agent's log."""
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ofctl.client import described
+from ofctl.client.calls import Stubs, blocking, blocking_listing
 from ofctl.client.channel import DEFAULT_TIMEOUT_S, OPTIONS, Tls, target_or_default
-from ofctl.client.errors import NotFound, Unavailable, api_error
+from ofctl.client.errors import Unavailable, api_error
 from ofctl.client.watching import RESUME_AFTER_S, PortEvent, WatchedPorts
-from ofctl.v1 import host_pb2, host_pb2_grpc, network_pb2, network_pb2_grpc, port_pb2, port_pb2_grpc
-from ofctl.v1.confirmation_pb2 import CONFIRMATION_LEVEL_UNSPECIFIED, ConfirmationLevel
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
+from ofctl.v1 import port_pb2
 
 
 class Client:
@@ -37,9 +34,7 @@ class Client:
             self._channel = grpc.insecure_channel(self.target, options=OPTIONS)
         else:
             self._channel = grpc.secure_channel(self.target, tls.credentials(), options=OPTIONS)
-        self._ports = port_pb2_grpc.PortServiceStub(self._channel)
-        self._networks = network_pb2_grpc.NetworkServiceStub(self._channel)
-        self._hosts = host_pb2_grpc.HostServiceStub(self._channel)
+        self._stubs = Stubs.of(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def close(self) -> None:
@@ -54,108 +49,28 @@ class Client:
     ) -> None:
         self.close()
 
-    def plug(
-        self,
-        port: port_pb2.PortSpec,
-        *,
-        request_id: str | None = None,
-        level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
-        validate_only: bool = False,
-        generation: int = 0,
-        timeout_s: float | None = None,
-    ) -> port_pb2.Port:
-        """Plug a port; return it when it is confirmed. The proto comment of PlugPort says what that promises.
-
-        `generation` fences the port, here and in `unplug`: a smaller one that comes later is refused; 0 is no fence.
-        """
-        request = port_pb2.PlugPortRequest(
-            port=port,
-            request_id=request_id or str(uuid.uuid4()),
-            level=level,
-            validate_only=validate_only,
-            generation=generation,
-        )
-        return self._call(self._ports.PlugPort, request, timeout_s, request.request_id).port
-
-    def plug_all(
-        self,
-        ports: Iterable[port_pb2.PortSpec],
-        *,
-        request_id: str | None = None,
-        level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
-        validate_only: bool = False,
-        generation: int = 0,
-        timeout_s: float | None = None,
-    ) -> list[port_pb2.Port]:
-        """Plug the ports of one guest, all or nothing; return them in the same order."""
-        request = port_pb2.PlugPortsRequest(
-            ports=ports,
-            request_id=request_id or str(uuid.uuid4()),
-            level=level,
-            validate_only=validate_only,
-            generation=generation,
-        )
-        return list(self._call(self._ports.PlugPorts, request, timeout_s, request.request_id).ports)
-
-    def unplug(
-        self,
-        port_id: str,
-        *,
-        host_id: str = "",
-        force: bool = False,
-        generation: int = 0,
-        missing_ok: bool = False,
-        timeout_s: float | None = None,
-    ) -> None:
-        """Remove a port; return when its absence is verified. With `missing_ok` it may be absent before."""
-        request = port_pb2.UnplugPortRequest(port_id=port_id, host_id=host_id, force=force, generation=generation)
-        try:
-            self._call(self._ports.UnplugPort, request, timeout_s)
-        except NotFound:
-            if not missing_ok:
-                raise
-
-    def port(self, port_id: str, *, host_id: str = "", timeout_s: float | None = None) -> port_pb2.Port:
-        """Return a port as it is known now."""
-        request = port_pb2.GetPortRequest(port_id=port_id, host_id=host_id)
-        return self._call(self._ports.GetPort, request, timeout_s).port
-
-    def request(self, request_id: str, *, timeout_s: float | None = None) -> port_pb2.GetPortResponse:
-        """Return the outcome of an earlier plug, and its port if it is there."""
-        return self._call(self._ports.GetPort, port_pb2.GetPortRequest(request_id=request_id), timeout_s)
-
-    def ports(
-        self,
-        *,
-        network_id: str = "",
-        project_id: str = "",
-        device_id: str = "",
-        host_id: str = "",
-        state: port_pb2.PortState.ValueType = port_pb2.PORT_STATE_UNSPECIFIED,
-        timeout_s: float | None = None,
-    ) -> Iterator[port_pb2.Port]:
-        """Yield all ports that match, in order of their ids; asks page by page, each with the deadline."""
-        request = port_pb2.ListPortsRequest(
-            network_id=network_id, project_id=project_id, device_id=device_id, host_id=host_id, state=state
-        )
-        while True:
-            page = self._call(self._ports.ListPorts, request, timeout_s)
-            yield from page.ports
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    def verify(
-        self,
-        port_id: str,
-        *,
-        host_id: str = "",
-        level: ConfirmationLevel.ValueType = CONFIRMATION_LEVEL_UNSPECIFIED,
-        timeout_s: float | None = None,
-    ) -> port_pb2.Port:
-        """Return a port that is there, with evidence afresh. Raises what does not hold; nothing is mended."""
-        request = port_pb2.VerifyPortRequest(port_id=port_id, host_id=host_id, level=level)
-        return self._call(self._ports.VerifyPort, request, timeout_s).port
+    plug = blocking(described.plug)
+    plug_all = blocking(described.plug_all)
+    update = blocking(described.update)
+    unplug = blocking(described.unplug)
+    port = blocking(described.port)
+    request = blocking(described.request)
+    ports = blocking_listing(described.ports)
+    verify = blocking(described.verify)
+    apply_network = blocking(described.apply_network)
+    delete_network = blocking(described.delete_network)
+    network = blocking(described.network)
+    networks = blocking_listing(described.networks)
+    apply_security_group = blocking(described.apply_security_group)
+    delete_security_group = blocking(described.delete_security_group)
+    security_group = blocking(described.security_group)
+    security_groups = blocking_listing(described.security_groups)
+    apply_address_group = blocking(described.apply_address_group)
+    delete_address_group = blocking(described.delete_address_group)
+    address_group = blocking(described.address_group)
+    address_groups = blocking_listing(described.address_groups)
+    host = blocking(described.host)
+    audit = blocking(described.audit)
 
     def watch(
         self,
@@ -181,7 +96,7 @@ class Client:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left_s = None if deadline is None else max(deadline - time.monotonic(), 0)
-            stream = self._ports.WatchPorts(watched.next_request(), timeout=left_s, wait_for_ready=watched.began)
+            stream = self._stubs.ports.WatchPorts(watched.next_request(), timeout=left_s, wait_for_ready=watched.began)
             try:
                 for event in stream:
                     yield from watched.take(event)
@@ -194,45 +109,6 @@ class Client:
             finally:
                 stream.cancel()
             time.sleep(pause_s)
-
-    def apply_network(self, network: network_pb2.Network, *, timeout_s: float | None = None) -> network_pb2.Network:
-        """Create a network or make it as given; return it with its defaults filled in."""
-        request = network_pb2.ApplyNetworkRequest(network=network)
-        return self._call(self._networks.ApplyNetwork, request, timeout_s).network
-
-    def delete_network(self, network_id: str, *, missing_ok: bool = False, timeout_s: float | None = None) -> None:
-        """Delete a network that no port uses."""
-        try:
-            self._call(self._networks.DeleteNetwork, network_pb2.DeleteNetworkRequest(network_id=network_id), timeout_s)
-        except NotFound:
-            if not missing_ok:
-                raise
-
-    def network(self, network_id: str, *, timeout_s: float | None = None) -> network_pb2.Network:
-        """Return a network."""
-        request = network_pb2.GetNetworkRequest(network_id=network_id)
-        return self._call(self._networks.GetNetwork, request, timeout_s).network
-
-    def networks(self, *, timeout_s: float | None = None) -> Iterator[network_pb2.Network]:
-        """Yield all networks in order of their ids; asks page by page, each with the deadline."""
-        request = network_pb2.ListNetworksRequest()
-        while True:
-            page = self._call(self._networks.ListNetworks, request, timeout_s)
-            yield from page.networks
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    def host(self, *, host_id: str = "", timeout_s: float | None = None) -> host_pb2.Host:
-        """Return what the host says of itself; answers also when it is not ready."""
-        return self._call(self._hosts.GetHost, host_pb2.GetHostRequest(host_id=host_id), timeout_s).host
-
-    def audit(
-        self, *, repair: bool = False, host_id: str = "", timeout_s: float | None = None
-    ) -> host_pb2.AuditResponse:
-        """Compare the host with its intents; with `repair`, make it so. See the proto comment of Audit."""
-        request = host_pb2.AuditRequest(host_id=host_id, repair=repair)
-        return self._call(self._hosts.Audit, request, timeout_s)
 
     def wait_until_ready(self, *, timeout_s: float | None = None) -> None:
         """Block until the agent is there and its switch connected and resynced. Raises DeadlineExceeded."""
@@ -251,15 +127,3 @@ class Client:
                 # The agent went away meanwhile; `wait_for_ready` waits for the next one.
             finally:
                 watch.cancel()
-
-    def _call(
-        self,
-        method: grpc.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        timeout_s: float | None,
-        request_id: str = "",
-    ) -> Response:
-        try:
-            return method(request, timeout=self.timeout_s if timeout_s is None else timeout_s)
-        except grpc.RpcError as failed:
-            raise api_error(failed, request_id=request_id) from None

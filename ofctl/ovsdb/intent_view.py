@@ -154,11 +154,25 @@ class IntentView(View):
 
     def security_group(self, group_id: str) -> Any:
         """Return the row of a security group. Raises Refused: what names it cannot be."""
-        return _named(self.security_groups, group_id, "security group")
+        row = self.security_groups.get(group_id)
+        if row is None:
+            raise Refused(
+                f"there is no security group {group_id}; apply it first",
+                reason="SECURITY_GROUP_NOT_FOUND",
+                subject=group_id,
+            )
+        return row
 
     def address_group(self, group_id: str) -> Any:
         """Return the row of an address group. Raises Refused."""
-        return _named(self.address_groups, group_id, "address group")
+        row = self.address_groups.get(group_id)
+        if row is None:
+            raise Refused(
+                f"there is no address group {group_id}; apply it first",
+                reason="ADDRESS_GROUP_NOT_FOUND",
+                subject=group_id,
+            )
+        return row
 
     def references(self, spec: PortSpec) -> Json:
         """Return the columns of a Binding that refer to other rows. Raises NotFound (network), Refused (groups)."""
@@ -212,17 +226,6 @@ class IntentView(View):
     def host(self) -> Any:
         """Return this host's row, or None."""
         return next(iter(self.tables["Host"].rows.values()), None)
-
-
-def _named(rows: Mapping[str, Any], key: str, noun: str) -> Any:
-    row = rows.get(key)
-    if row is None:
-        raise Refused(
-            f"there is no {noun} {key}; apply it first",
-            reason=f"{noun.upper().replace(' ', '_')}_NOT_FOUND",
-            subject=key,
-        )
-    return row
 
 
 def _drop_oldest(table: str, rows: dict[str, Any], *, arriving: int, limit: int) -> list[Json]:

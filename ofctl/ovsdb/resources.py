@@ -61,8 +61,8 @@ class Resource(Generic[V, N]):
     """Key and number."""
     users: Callable[[IntentView, str], list[str]]
     """What names it, of this host's ports and of all resources, in words."""
-    in_use: str
-    """Reason."""
+    in_use: Callable[[str, str], Refused]
+    """The error for a key that cannot be deleted because of its users."""
 
 
 class PutResource(IntentOperation[N], Generic[V, N]):
@@ -118,17 +118,34 @@ class DeleteResource(IntentOperation[None], Generic[V, N]):
         return self._in_use(["a port of another host"]) if "referential" in failure else super().explain(failure)
 
     def _in_use(self, users: list[str]) -> Refused:
-        return in_use(self.kind.noun, self.key, users, reason=self.kind.in_use)
+        return self.kind.in_use(self.key, named_users(users))
 
 
-def in_use(noun: str, key: str, users: Collection[str], *, reason: str) -> Refused:
-    """Return the error for a resource that cannot be deleted because of its users, which it names."""
+def named_users(users: Collection[str]) -> str:
+    """Return the first users by name, and how many more there are."""
     named = sorted(users)[:NAMED_USERS]
     more = len(users) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def network_in_use(key: str, users: str) -> Refused:
+    """Return the error for a network that ports use."""
+    return Refused(f"network {key} is used by {users}; unplug that first", reason="NETWORK_IN_USE", subject=key)
+
+
+def security_group_in_use(key: str, users: str) -> Refused:
+    """Return the error for a security group that ports have or rules name."""
     return Refused(
-        f"{noun} {key} is used by {', '.join(named)}{f' and {more} more' if more else ''}; end that first",
-        reason=reason,
+        f"security group {key} is used by {users}; take it from the ports and the rules first",
+        reason="GROUP_IN_USE",
         subject=key,
+    )
+
+
+def address_group_in_use(key: str, users: str) -> Refused:
+    """Return the error for an address group that rules name."""
+    return Refused(
+        f"address group {key} is used by {users}; take it from the rules first", reason="GROUP_IN_USE", subject=key
     )
 
 
@@ -179,7 +196,7 @@ NETWORKS: Resource[Network, NumberedNetwork] = Resource(
     read=network_of,
     place=lambda numbered: (numbered.network.network_id, numbered.index),
     users=_users_of_network,
-    in_use="NETWORK_IN_USE",
+    in_use=network_in_use,
 )
 SECURITY_GROUPS: Resource[SecurityGroup, NumberedSecurityGroup] = Resource(
     table="SecurityGroup",
@@ -192,7 +209,7 @@ SECURITY_GROUPS: Resource[SecurityGroup, NumberedSecurityGroup] = Resource(
     read=security_group_of,
     place=lambda numbered: (numbered.group.security_group_id, numbered.index),
     users=_users_of_security_group,
-    in_use="GROUP_IN_USE",
+    in_use=security_group_in_use,
 )
 ADDRESS_GROUPS: Resource[AddressGroup, NumberedAddressGroup] = Resource(
     table="AddressGroup",
@@ -205,5 +222,5 @@ ADDRESS_GROUPS: Resource[AddressGroup, NumberedAddressGroup] = Resource(
     read=address_group_of,
     place=lambda numbered: (numbered.group.address_group_id, numbered.index),
     users=_users_of_address_group,
-    in_use="GROUP_IN_USE",
+    in_use=address_group_in_use,
 )

@@ -6,9 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
-from ofctl.engine.contract import PlugRequest, UnplugRequest
+from ofctl.engine.contract import (
+    AddressGroupApplied,
+    PlugRequest,
+    SecurityGroupApplied,
+    UnplugRequest,
+    UpdateRequest,
+)
 from ofctl.engine.port_log import CAPACITY, PortLog
-from ofctl.errors import NotFound, Refused
+from ofctl.errors import Aborted, NotFound, Refused
 from ofctl.model.audit import AuditReport, Finding
 from ofctl.model.confirmation import (
     BUILT_LEVELS,
@@ -38,6 +44,16 @@ from ofctl.model.ids import (
 )
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.port import Binding, BindingNumbers, NamespaceConsumer, PortSpec, PortState, VifType
+from ofctl.model.security import (
+    AddressGroup,
+    AddressGroupId,
+    AddressGroupIndex,
+    NumberedAddressGroup,
+    NumberedSecurityGroup,
+    SecurityGroup,
+    SecurityGroupId,
+    SecurityGroupIndex,
+)
 from ofctl.model.vif import DatapathType, PluggedPort, VifDetails
 
 HOST = HostId("host-1")
@@ -111,6 +127,8 @@ class MemoryEngine:
         self.host_id = HOST
         self.plugs: list[PlugRequest] = []
         self.unplugs: list[UnplugRequest] = []
+        self.updates: list[UpdateRequest] = []
+        self.group_levels: list[Level] = []
         self.deadlines: list[float] = []
         self.verified: list[Level] = []
         self.audits: list[bool] = []
@@ -123,6 +141,8 @@ class MemoryEngine:
         self.not_ready: tuple[str, ...] = ()
         self._ports: dict[tuple[PortId, HostId], PluggedPort] = {}
         self._networks: dict[NetworkId, NumberedNetwork] = {}
+        self._security_groups: dict[SecurityGroupId, NumberedSecurityGroup] = {}
+        self._address_groups: dict[AddressGroupId, NumberedAddressGroup] = {}
         self.records: dict[RequestId, RequestRecord] = {}
 
     async def plug(self, request: PlugRequest) -> tuple[PluggedPort, ...]:
@@ -176,6 +196,29 @@ class MemoryEngine:
         self.unplugs.append(request)
         self.port(request.port_id, request.host_id)
         self.log.write(PortEventType.REMOVED, self._ports.pop((request.port_id, request.host_id)))
+
+    async def update(self, request: UpdateRequest) -> PluggedPort:
+        self.updates.append(request)
+        port = self.port(request.port_id, request.host_id)
+        binding = port.binding
+        if request.revision not in (0, binding.revision):
+            raise Aborted(
+                f"port {request.port_id!r} has revision {binding.revision}, not {request.revision}",
+                reason="REVISION_MISMATCH",
+                metadata={"outcome": Outcome.UNCHANGED.name},
+            )
+        spec = request.changes.applied_to(binding.spec)
+        changed = replace(binding, spec=spec, revision=binding.revision + 1, confirmation=evidence(request.level))
+        self.put(replace(port, binding=changed))
+        self.records[request.request_id] = RequestRecord(
+            request_id=request.request_id,
+            port_id=request.port_id,
+            host_id=request.host_id,
+            outcome=Outcome.CONFIRMED,
+            at_ms=AT_MS,
+            update=True,
+        )
+        return self.port(request.port_id, request.host_id)
 
     def port(self, port_id: PortId, host_id: HostId) -> PluggedPort:
         try:
@@ -238,6 +281,60 @@ class MemoryEngine:
 
     def networks(self) -> tuple[NumberedNetwork, ...]:
         return tuple(self._networks[key] for key in sorted(self._networks))
+
+    def _using(self, *groups: SecurityGroupId) -> tuple[PluggedPort, ...]:
+        return tuple(port for port in self.ports() if set(groups) & set(port.binding.spec.security_groups))
+
+    async def apply_security_group(
+        self, group: SecurityGroup, *, level: Level, deadline: float
+    ) -> SecurityGroupApplied:
+        self.group_levels.append(level)
+        self.deadlines.append(deadline)
+        numbered = NumberedSecurityGroup(group=group, index=SecurityGroupIndex(len(self._security_groups) + 1))
+        self._security_groups[group.security_group_id] = numbered
+        return SecurityGroupApplied(group=numbered, ports=self._using(group.security_group_id))
+
+    async def delete_security_group(self, group_id: SecurityGroupId, *, deadline: float) -> None:
+        self.deadlines.append(deadline)
+        self.security_group(group_id)
+        if users := self._using(group_id):
+            raise Refused(f"security group {group_id} is used by {len(users)} ports", reason="GROUP_IN_USE")
+        del self._security_groups[group_id]
+
+    def security_group(self, group_id: SecurityGroupId) -> NumberedSecurityGroup:
+        try:
+            return self._security_groups[group_id]
+        except KeyError:
+            raise NotFound(f"no security group {group_id!r}", subject=group_id) from None
+
+    def security_groups(self) -> tuple[NumberedSecurityGroup, ...]:
+        return tuple(self._security_groups[key] for key in sorted(self._security_groups))
+
+    async def apply_address_group(self, group: AddressGroup, *, level: Level, deadline: float) -> AddressGroupApplied:
+        self.group_levels.append(level)
+        self.deadlines.append(deadline)
+        numbered = NumberedAddressGroup(group=group, index=AddressGroupIndex(len(self._address_groups) + 1))
+        self._address_groups[group.address_group_id] = numbered
+        naming = (
+            each.group.security_group_id
+            for each in self._security_groups.values()
+            if any(rule.remote_address_group == group.address_group_id for rule in each.group.rules)
+        )
+        return AddressGroupApplied(group=numbered, ports=self._using(*naming))
+
+    async def delete_address_group(self, group_id: AddressGroupId, *, deadline: float) -> None:
+        self.deadlines.append(deadline)
+        self.address_group(group_id)
+        del self._address_groups[group_id]
+
+    def address_group(self, group_id: AddressGroupId) -> NumberedAddressGroup:
+        try:
+            return self._address_groups[group_id]
+        except KeyError:
+            raise NotFound(f"no address group {group_id!r}", subject=group_id) from None
+
+    def address_groups(self) -> tuple[NumberedAddressGroup, ...]:
+        return tuple(self._address_groups[key] for key in sorted(self._address_groups))
 
     async def app_counters(self, *, deadline: float) -> dict[str, int]:
         return dict(self.app_counts)

@@ -273,12 +273,9 @@ async def test_the_ports_of_a_request(client: AsyncClient) -> None:
 async def test_reserved_calls_are_refused(client: AsyncClient) -> None:
     async with grpc.aio.insecure_channel(client.target) as channel:
         stub = port_pb2_grpc.PortServiceStub(channel)
-        for call in (
-            stub.UpdatePort(port_pb2.UpdatePortRequest()),
-            stub.ActivatePort(port_pb2.ActivatePortRequest()),
-        ):
-            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
-            assert "reserved and not built yet" in await call.details()
+        call = stub.ActivatePort(port_pb2.ActivatePortRequest())
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "reserved and not built yet" in await call.details()
 
 
 async def test_health_follows_the_engine(server: ApiServer, client: AsyncClient) -> None:

@@ -12,14 +12,23 @@ from hypothesis import strategies as st
 from ofctl.api import enums
 from ofctl.api.convert import network_from_proto, network_to_proto, port_to_proto, spec_from_proto, spec_to_proto
 from ofctl.api.convert_host import audit_to_proto
+from ofctl.api.convert_security import (
+    address_group_from_proto,
+    address_group_to_proto,
+    security_group_from_proto,
+    security_group_to_proto,
+)
+from ofctl.api.security import confirmed
 from ofctl.errors import InvalidField
 from ofctl.model.audit import AuditReport, Finding, FindingKind
 from ofctl.model.confirmation import Level
 from ofctl.model.ids import DeviceName, HostId, MacAddress, NetworkId, PhysicalNetwork, PortId
 from ofctl.model.network import Network, NetworkType, Subnet
 from ofctl.model.port import NamespaceConsumer, PortSpec, Recovery, Route, VifType, VmConsumer
-from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, vif_pb2
+from ofctl.model.security import AddressGroup, AddressPair, SecurityGroup, SecurityGroupId
+from ofctl.v1 import confirmation_pb2, host_pb2, network_pb2, port_pb2, security_pb2, vif_pb2
 from tests.functional.api.memory import plugged
+from tests.functional.ovsdb.intent_values import address_groups, security_groups
 
 HOST = HostId("host-1")
 
@@ -68,6 +77,11 @@ specs = st.builds(
     ),
     mac_address=st.none() | macs,
     fixed_ips=st.lists(addresses, max_size=4, unique=True).map(tuple),
+    allowed_address_pairs=st.lists(st.builds(AddressPair, prefixes, st.none() | macs), max_size=3, unique=True).map(
+        tuple
+    ),
+    port_security=st.none() | st.booleans(),
+    security_groups=st.lists(ids.map(SecurityGroupId), max_size=3, unique=True).map(tuple),
     mtu=st.none() | mtus,
     requested_device=st.none() | devices,
     vif_types=st.frozensets(st.sampled_from(VifType)),
@@ -90,6 +104,9 @@ def networks(draw: st.DrawFn) -> Network:
         physical_network=None if kind is NetworkType.LOCAL else PhysicalNetwork("net1"),
         mtu=draw(mtus),
         subnets=tuple(subnets),
+        port_security=draw(st.booleans()),
+        neighbor_replies=draw(st.booleans()),
+        flood_unknown_neighbors=draw(st.booleans()),
     )
 
 
@@ -103,6 +120,27 @@ def test_a_port_survives_the_way_there_and_back(spec: PortSpec) -> None:
 def test_a_network_survives_the_way_there_and_back(network: Network) -> None:
     sent = network_pb2.Network.FromString(network_to_proto(network).SerializeToString())
     assert network_from_proto(sent) == network
+
+
+@given(security_groups())
+def test_a_security_group_survives_the_way_there_and_back(group: SecurityGroup) -> None:
+    sent = security_pb2.SecurityGroup.FromString(security_group_to_proto(group).SerializeToString())
+    assert security_group_from_proto(sent) == group
+
+
+@given(address_groups())
+def test_an_address_group_survives_the_way_there_and_back(group: AddressGroup) -> None:
+    sent = security_pb2.AddressGroup.FromString(address_group_to_proto(group).SerializeToString())
+    assert address_group_from_proto(sent) == group
+
+
+def test_the_ports_that_a_group_concerns_fit_into_a_message() -> None:
+    spec = PortSpec(port_id=PortId("p"), network_id=NetworkId("n"), host_id=HOST, consumer=VmConsumer())
+    port = plugged(spec, level=Level.PIPELINE)
+    few, many = confirmed([port] * 10), confirmed([port] * 12_000)
+    assert few[0].confirmation.probe_frames and few[0].confirmation.stages
+    assert not many[0].confirmation.probe_frames and many[0].confirmation.flow_digest
+    assert sum(one.ByteSize() for one in many) < 2**22
 
 
 @given(specs, st.sampled_from(Level))
@@ -156,6 +194,7 @@ def test_a_report_that_is_too_long_is_cut_and_still_counts_all() -> None:
         (enums.VIF_TYPES, vif_pb2.VifType.values()),
         (enums.DATAPATH_TYPES, vif_pb2.DatapathType.values()),
         (enums.EVENT_TYPES, port_pb2.WatchPortsResponse.EventType.values()),
+        (enums.RULE_DIRECTIONS, security_pb2.RuleDirection.values()),
         (enums.FINDING_KINDS, host_pb2.FindingKind.values()),
     ],
 )
