@@ -58,6 +58,7 @@ class PortPlace:
             address_pairs=spec.allowed_address_pairs,
             port_security=spec.port_security,
             security_groups=spec.security_groups,
+            zone=binding.numbers.zone,
         )
 
     def at(self, ofport: OfPort) -> WorldPort:

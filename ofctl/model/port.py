@@ -220,6 +220,8 @@ class BindingNumbers:
     index: PortIndex
     slot: int
     """Place of the port in its network's flood groups, 0 upwards, dense."""
+    zone: int = 0
+    """Connection tracking zone, of nobody else on the host; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

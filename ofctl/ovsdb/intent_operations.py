@@ -117,6 +117,25 @@ class UpdateBindings(IntentOperation[None]):
         return None
 
 
+class PutZones(IntentOperation[None]):
+    """A zone for each binding that is there and has none."""
+
+    def __init__(self, zones: Mapping[PortId, int]) -> None:
+        super().__init__(*keys_of(zones, None))
+        self.zones = zones
+
+    def build(self, view: IntentView) -> list[Json]:
+        rows = {port_id: view.bindings.get(port_id) for port_id in self.zones}
+        return [
+            update("Binding", identity(row), {"zone": self.zones[port_id]})
+            for port_id, row in rows.items()
+            if row is not None and column(row, "zone") is None
+        ]
+
+    def result(self, view: IntentView, marker: int) -> None:  # noqa: ARG002
+        return None
+
+
 class RemoveBindings(IntentOperation[tuple[tuple[NetworkId, BindingNumbers], ...]]):
     """None of the bindings, and a fence for each that had a generation. Returns the numbers that are free now."""
 

@@ -106,6 +106,7 @@ def binding_columns(binding: Binding) -> Json:
         "network_id": spec.network_id,
         "port_index": binding.numbers.index,
         "slot": binding.numbers.slot,
+        "zone": optional(binding.numbers.zone or None),
         "device": binding.device,
         "mac_address": spec.mac_address,
         "mtu": spec.mtu,
@@ -212,7 +213,9 @@ def binding_of(row: Any, confirmation: Confirmation | None) -> Binding:
     return Binding(
         spec=spec,
         device=DeviceName(column(row, "device")),
-        numbers=BindingNumbers(index=PortIndex(column(row, "port_index")), slot=column(row, "slot")),
+        numbers=BindingNumbers(
+            index=PortIndex(column(row, "port_index")), slot=column(row, "slot"), zone=column(row, "zone") or 0
+        ),
         activation=Activation(column(row, "activation")),
         state=PortState(column(row, "state")),
         state_reason=column(row, "state_reason"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -34,12 +34,13 @@ from ofctl.ovsdb.intent_operations import (
     GlobalTaken,
     PutFence,
     PutRequest,
+    PutZones,
     RegisterHost,
     RemoveBindings,
     UpdateBindings,
 )
 from ofctl.ovsdb.intent_view import Intents, IntentView, Refilled, Stored
-from ofctl.ovsdb.numbers import PORT_INDEXES, SLOTS, NumberPool
+from ofctl.ovsdb.numbers import PORT_INDEXES, SLOTS, ZONES, NumberPool
 from ofctl.ovsdb.resources import ADDRESS_GROUPS, NETWORKS, SECURITY_GROUPS
 from ofctl.ovsdb.schema import agree
 from ofctl.ovsdb.values import Connected, ConnectionEvent, Disconnected, LockAcquired, LockLost
@@ -93,6 +94,8 @@ class IntentStore:
         self._promised_places: set[Place] = set()
         self._port_indexes = NumberPool("port indexes", PORT_INDEXES)
         self._slots: dict[NetworkId, NumberPool] = {}
+        self._zones = zone_pool()
+        self._unwritten_zones: set[int] = set()
 
     @property
     def connected(self) -> bool:
@@ -114,17 +117,34 @@ class IntentStore:
 
         Raises Unavailable at the deadline, Refused (DATABASE_NEWER) for a database of a newer major, DriverError when
         it cannot be converted. With a full disk it starts: what is there is served, and only writes are refused.
+        Every binding has a zone, also one that an older version wrote.
         """
         self._view.schema = await agree(self._remotes, deadline=deadline)
         await self._connection.start(deadline=deadline)
         intents = self._intents
-        if self.locked:
-            try:
+        try:
+            if self.locked:
                 await self._register(deadline)
-            except BaseException:
-                await self.close()
-                raise
-        return intents
+            return replace(intents, bindings=await self._with_zones(intents.bindings, deadline))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _with_zones(self, bindings: tuple[Binding, ...], deadline: float) -> tuple[Binding, ...]:
+        """Give zones to those that have none; if that cannot be written now, each is written with its next update."""
+        zones = {binding.port_id: self._zones.take() for binding in bindings if not binding.numbers.zone}
+        if zones:
+            try:
+                await self._connection.run(PutZones(zones), deadline=deadline)
+            except OfctlError as error:
+                LOG.error("the connection tracking zones of %d ports are not durable yet: %s", len(zones), error)
+                self._unwritten_zones.update(zones.values())
+        return tuple(
+            replace(binding, numbers=replace(binding.numbers, zone=zones[binding.port_id]))
+            if binding.port_id in zones
+            else binding
+            for binding in bindings
+        )
 
     async def _register(self, deadline: float) -> None:
         while True:
@@ -215,15 +235,18 @@ class IntentStore:
     def _numbered(self, new: NewBinding) -> Binding:
         slots = self._slots.setdefault(new.spec.network_id, slot_pool())
         index = PortIndex(self._port_indexes.take())
+        zone = 0
         try:
+            zone = self._zones.take()
             slot = slots.take()
         except OfctlError:
             self._port_indexes.release(index)
+            self._zones.release(zone)
             raise
         return Binding(
             spec=new.spec,
             device=new.device,
-            numbers=BindingNumbers(index=index, slot=slot),
+            numbers=BindingNumbers(index=index, slot=slot, zone=zone),
             activation=new.activation,
             state_since_ms=new.state_since_ms,
             request_id=new.request_id,
@@ -295,6 +318,8 @@ class IntentStore:
     def _release(self, places: set[Place]) -> None:
         for network_id, numbers in places:
             self._port_indexes.release(numbers.index)
+            self._zones.release(numbers.zone)
+            self._unwritten_zones.discard(numbers.zone)
             if (slots := self._slots.get(network_id)) is not None:
                 slots.release(numbers.slot)
                 if not len(slots):
@@ -316,10 +341,17 @@ class IntentStore:
         """Take as taken what the rows have, and what is promised to operations under way."""
         places = self._places(intents.bindings) | self._promised_places
         self._port_indexes = NumberPool("port indexes", PORT_INDEXES, (numbers.index for _, numbers in places))
+        written = {numbers.zone for _, numbers in places if numbers.zone}
+        self._zones = zone_pool(written | self._unwritten_zones)
         slots: dict[NetworkId, list[int]] = {}
         for network_id, numbers in places:
             slots.setdefault(network_id, []).append(numbers.slot)
         self._slots = {network_id: slot_pool(taken) for network_id, taken in slots.items()}
+
+
+def zone_pool(taken: Iterable[int] = ()) -> NumberPool:
+    """Return the connection tracking zones of one host's ports."""
+    return NumberPool("connection tracking zones", ZONES, taken)
 
 
 def slot_pool(taken: Sequence[int] = ()) -> NumberPool:

@@ -10,6 +10,7 @@ from ofctl.errors import ResourceExhausted
 PORT_INDEXES = (1, 2**24 - 1)
 NETWORK_INDEXES = (1, 2**16 - 1)
 SLOTS = (0, 3_999)
+ZONES = (1, 2**16 - 1)
 
 
 class NumberPool:

@@ -29,7 +29,7 @@ ANSWER_S = 2.0
 RETRY_S = 0.05
 OPTIONAL_TABLES = frozenset({"Global"})
 OPTIONAL_COLUMNS = frozenset(
-    {("Binding", "zone"), ("Binding", "meter"), ("Network", "revision")}
+    {("Binding", "meter"), ("Network", "revision")}
     | {(table, "external_ids") for table in ("Host", "Network", "Binding", "SecurityGroup", "AddressGroup")}
 )
 """What the agent neither reads nor needs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -130,6 +131,35 @@ async def test_numbers_are_the_lowest_free_and_free_only_after_the_removal(
     (sixth,) = await add(again, 6)
     await again.close()
     assert (sixth.numbers.index, sixth.numbers.slot) == (5, 3)
+
+
+async def test_every_binding_has_a_zone_of_its_own_also_one_that_was_written_without(
+    intent_server: OvsdbServer, store: IntentStore, network: NumberedNetwork
+) -> None:
+    first, second, third, _ = await add(store, 1, 2, 3, 4)
+    assert [one.numbers.zone for one in (first, second, third)] == [1, 2, 3]
+    await remove(store, 2)
+    (fifth,) = await add(store, 5)
+    assert fifth.numbers.zone == 2
+    await store.update_bindings([replace(third, state=PortState.ACTIVE)], None, deadline=soon())
+    older = [
+        {
+            "op": "update",
+            "table": "Binding",
+            "where": [["port_id", "==", f"port-{number}"]],
+            "row": {"zone": ["set", []]},
+        }
+        for number in (1, 4)
+    ]
+    run(["ovsdb-client", "transact", intent_server.connection, json.dumps(["ofctl", *older])])
+    for _ in range(2):  # What the first of them gave out is durable.
+        again, intents = await reopened(intent_server, store)
+        zones = {binding.port_id: binding.numbers.zone for binding in intents.bindings}
+        assert zones == {"port-1": 1, "port-3": 3, "port-4": 4, "port-5": 2}
+        store = again
+    (sixth,) = await add(again, 6)
+    assert sixth.numbers.zone == 5
+    await again.close()
 
 
 async def test_all_or_nothing_and_a_failure_gives_its_numbers_back(

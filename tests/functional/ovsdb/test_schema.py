@@ -182,7 +182,7 @@ async def test_a_newer_minor_is_used_as_it_is(servers: Servers) -> None:
 
 async def test_what_nobody_reads_may_be_missing(servers: Servers) -> None:
     def shrink(tables: Json) -> None:
-        del tables["Global"], tables["Binding"]["columns"]["zone"]
+        del tables["Global"], tables["Binding"]["columns"]["meter"]
 
     server = servers.of(changed(shrink, "1.99.0"))
     transact(server, *CONTENT)
