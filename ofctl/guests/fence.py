@@ -61,6 +61,8 @@ class Fence:
 
     def __init__(self, name: str, limits: FenceLimits, counts: FenceCounts) -> None:
         self.name = name
+        self.refusal = ""
+        """Why the guest cannot be served at all, however often it connects."""
         self._limits = limits
         self._counts = counts
         self._version = 0
@@ -104,7 +106,8 @@ class Fence:
                 for frame in stream.feed(octets):
                     await self._pass(frame, switch)
             except GuestRefused as refused:
-                return str(refused)
+                self.refusal = str(refused)
+                return self.refusal
             except BadFrame as bad:
                 self._refuse(Frame(bad.octets[0], bad.octets[1], int.from_bytes(bad.octets[4:8], "big"), bad.octets))
                 return f"the guest sent nonsense: {bad}"

@@ -193,7 +193,10 @@ class Guest:
                         await process.channel.send({"switch": True}, (theirs.fileno(),))
                     try:
                         begun = asyncio.get_running_loop().time()
-                        why = await self._fence().run(ours, self._management)
+                        fence = self._fence()
+                        why = await fence.run(ours, self._management)
+                        if fence.refusal:
+                            self._note(fence.refusal)
                     except OSError as error:
                         ours.close()
                         why = f"{self._management}: {error.strerror or error}"

@@ -72,7 +72,7 @@ class InnerFence(Fence):
     async def _send(self, frame: Frame, switch: asyncio.StreamWriter) -> None:
         if frame.kind == Kind.HELLO:
             if not speaks_1_3(frame):
-                self._tell_guest(frames.error(Frame(of13.VERSION, frame.kind, frame.xid, frame.octets), 0, 0))
+                # Without an error: os-ken of OpenFlow 1.0 dies of every one.
                 raise GuestRefused("it does not speak OpenFlow 1.3, and in a fence there is no other")
             return
         try:

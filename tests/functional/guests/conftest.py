@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ofctl.client import Client, NamespaceConsumer, Network, PortSpec, Subnet
+from ofctl.client import Client, ConfirmationLevel, NamespaceConsumer, Network, PortSpec, Subnet
 from ofctl.sandbox.ovs import PrivateOvs
 from ofctl.sandbox.sandbox import Sandbox
 from ofctl.v1.host_pb2 import App, AppState
@@ -24,10 +24,12 @@ TIMEOUT_S = 15.0
 class GuestLab:
     """A running sandbox with guests, by name; each is on bridge `br-NAME`."""
 
-    def __init__(self, sandbox: Sandbox, stack: ExitStack) -> None:
+    def __init__(self, sandbox: Sandbox, stack: ExitStack, loaded: dict[str, object]) -> None:
+        """`loaded` is the agent's group [apps]."""
         self.sandbox = sandbox
         self.client = stack.enter_context(Client(sandbox.target))
         self._stack = stack
+        self._loaded = loaded
         self._numbers = itertools.count(1)
 
     def app(self, name: str) -> App:
@@ -66,7 +68,18 @@ class GuestLab:
         self.ovs.vsctl("add-port", bridge, device)
         return namespace, address
 
-    def plugged(self, port_id: str, network_id: str = "n") -> tuple[Namespace, str, int]:
+    def forget(self, name: str) -> None:
+        """Take a guest out of the configuration of the next agent."""
+        entries = str(self._loaded["load"]).split(",")
+        self._loaded["load"] = ",".join(entry for entry in entries if not entry.startswith(f"{name}="))
+
+    def plugged(
+        self,
+        port_id: str,
+        network_id: str = "n",
+        *,
+        level: ConfirmationLevel.ValueType = ConfirmationLevel.CONFIRMATION_LEVEL_UNSPECIFIED,
+    ) -> tuple[Namespace, str, int]:
         """Plug a namespace into a network, made if it is not there; return it with its address and ofport."""
         number = next(self._numbers)
         namespace = self._stack.enter_context(Namespace())
@@ -75,7 +88,7 @@ class GuestLab:
         address = f"10.9.0.{number}"
         consumer = NamespaceConsumer(netns_path=namespace.path)
         spec = PortSpec(port_id=port_id, network_id=network_id, fixed_ips=[address], namespace=consumer)
-        port = self.client.plug(spec)
+        port = self.client.plug(spec, level=level)
         return namespace, address, port.confirmation.ofport
 
     @property
@@ -119,7 +132,7 @@ def guests(netns: None, rundir: Path) -> Iterator[Start]:
                 "guests": {"run_dir": run_dir, **(options or {})},
             }
             sandbox = stack.enter_context(Sandbox(rundir, options=settings))
-            return GuestLab(sandbox, stack)
+            return GuestLab(sandbox, stack, settings["apps"])
 
         yield start
 

@@ -18,7 +18,7 @@ class App(app_manager.RyuApp):
     @set_ev_cls(ofp_event.EventOFPSwitchFeatures, CONFIG_DISPATCHER)
     def connected(self, ev):
         self.dp = ev.msg.datapath
-        self.flow(1)
+        self.flow(1, eth_dst=1)
         hub.spawn(self.wait)
 
     def flow(self, cookie, **match):
