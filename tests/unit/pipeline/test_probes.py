@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
+
 from ofctl.apps import CORE_APPS
 from ofctl.apps.flooding import MAX_PROBED_COPIES
 from ofctl.model.ids import MacAddress, PortIndex
+from ofctl.model.security import AddressPair
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.flow import Learn, Output, OutputRegister
@@ -44,6 +48,7 @@ def test_a_port_of_a_network_with_an_outside() -> None:
     assert expected(EXAMPLE, 2) == {
         "broadcast with a VLAN tag": set(),
         "broadcast from a group address": set(),
+        "broadcast from another address": set(),
         "unicast to a neighbour": {3},
         "unicast to the port": {2},
         "reserved multicast": set(),
@@ -52,6 +57,20 @@ def test_a_port_of_a_network_with_an_outside() -> None:
         "unicast from outside": {2},
         "its own address from outside": set(),
     }
+
+
+def test_a_sender_that_is_not_checked_is_not_probed_for_it() -> None:
+    open_port = replace(port(2, 2, slot=0), port_security=False)
+    probes = expected(EXAMPLE.with_port(open_port), 2)
+    assert not [name for name in probes if name.startswith("broadcast ")] and "broadcast" in probes
+
+
+def test_the_forged_address_is_none_of_the_port_s_own() -> None:
+    octets = STRANGER.to_bytes(6, "big").hex(":")
+    pair = AddressPair(ip_network("10.0.0.9/32"), MacAddress(octets))
+    world = EXAMPLE.with_port(replace(port(2, 2, slot=0), address_pairs=(pair,)))
+    (forged,) = [each for each in COMPILER.probes(PortIndex(2), world) if each.name == "broadcast from another address"]
+    assert int.from_bytes(forged.frame[6:12], "big") == STRANGER + 1
 
 
 def test_a_port_alone_without_an_outside() -> None:
