@@ -45,8 +45,9 @@ Every table, register, priority, cookie bit and group id is declared in `ofctl/p
 is imported. Apps (`ofctl/apps/`) put flows in the tables that they own, and in no other. This is layout version
 {LAYOUT_VERSION}; the version is in every cookie.
 
-A port costs three flows and one bucket, and one flow more if its network has an outside. None of them depends on
-another port.
+A port costs four flows and one bucket, and one flow more if its network has an outside; with an IPv4 and an IPv6 address
+eight for its sender (docs/apps/port-security.md) and five for its neighbors (docs/apps/arp-nd.md). None of them depends
+on another port.
 """
 
 PROBES = f"""\
