@@ -65,6 +65,7 @@ class Guests:
                 # Only a guest with a REST interface needs it, and says so then.
                 logger.error("[guests] run_dir %s: %s", self._settings.run_dir, error.strerror)
         swept = await self._sweep(deadline)
+        await self._remove_bridges(deadline)
         await asyncio.gather(*(self._start(guest, deadline, swept) for guest in self._guests))
 
     async def close(self) -> None:
@@ -96,6 +97,19 @@ class Guests:
             logger.info("removed what guests have left in the fence", extra=fields(changes=removed))
         return ""
 
+    async def _remove_bridges(self, deadline: float) -> None:
+        """Remove the bridges that were made for guests and are no guest's any more."""
+        used = {spec.bridge for spec in self._settings.run}
+        for bridge in tuple(self._host.database.bridges().values()):
+            if bridge.ours and bridge.guest and bridge.name not in used:
+                about = fields(bridge=bridge.name, guest=bridge.guest)
+                try:
+                    await self._host.database.remove_guest_bridge(bridge.name, deadline=deadline)
+                except OfctlError as error:
+                    logger.error("the bridge of a guest that is gone cannot be removed: %s", error, extra=about)
+                else:
+                    logger.info("removed the bridge of a guest that is gone", extra=about)
+
     async def _start(self, guest: Guest, deadline: float, swept: str) -> None:
         spec = guest.spec
         if spec.fence:
@@ -105,7 +119,7 @@ class Guests:
                 guest.start()
             return
         datapath_type = self._host.engine.chassis.datapath_type
-        bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS)
+        bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS, guest=spec.name)
         try:
             await self._host.database.ensure_bridge(bridge, deadline=deadline)
         except OfctlError as error:

@@ -13,7 +13,7 @@ from ofctl.ovsdb.notation import insert, merge, mutate, named, ovs_map, ovs_set,
 from ofctl.ovsdb.operation import Operation
 from ofctl.ovsdb.replica import Json, identity
 from ofctl.ovsdb.switch_view import ROOT, SwitchView
-from ofctl.ovsdb.values import OWNER_KEY, BridgeSpec, BridgeState
+from ofctl.ovsdb.values import GUEST_KEY, OWNER_KEY, BridgeSpec, BridgeState
 
 
 class EnsureBridge(Operation[SwitchView, BridgeState]):
@@ -34,7 +34,8 @@ class EnsureBridge(Operation[SwitchView, BridgeState]):
                 raise no_such_bridge(self.spec.name)
             refuse_port_name(view, self.spec.name)
             datapath_type = self.spec.datapath_type or self.default_type
-            return new_bridge(self.spec.name, wanted_columns(self.spec, self.host_id, datapath_type))
+            columns = wanted_columns(self.spec, self.host_id, datapath_type)
+            return new_bridge(self.spec.name, columns, guest=self.spec.guest)
         if not state.ours and not self.adopt:
             raise foreign_bridge(state.name, state.owner, self.host_id)
         return self._changed(view.bridges[self.spec.name], state)
@@ -76,6 +77,28 @@ class EnsureBridge(Operation[SwitchView, BridgeState]):
         )
 
 
+class RemoveGuestBridge(Operation[SwitchView, None]):
+    """No bridge of that name, if it is one that was made for a guest."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"bridge:{name}", f"device:{name}")
+        self.name = name
+
+    def build(self, view: SwitchView) -> list[Json]:
+        view.root()
+        state = view.bridge_state(self.name)
+        if state is None:
+            return []
+        if not (state.ours and state.guest):
+            raise foreign_bridge(state.name, state.owner, view.host_id)
+        gone = reference(identity(view.bridges[self.name]))
+        return [mutate(ROOT, [], ["bridges", "delete", ovs_set([gone])])]
+
+    def result(self, view: SwitchView, marker: int) -> None:  # noqa: ARG002
+        if view.bridge_state(self.name) is not None:
+            raise AttachError(f"bridge {self.name} is still there: another client put it back", subject=self.name)
+
+
 def bridge_dpid(host_id: HostId, bridge: str) -> Dpid:
     """Return the datapath id of a bridge: 64 bits that depend on the host's id and the bridge's name alone."""
     digest = hashlib.sha256(f"ofctl datapath id\0{host_id}\0{bridge}".encode()).digest()
@@ -105,14 +128,17 @@ def our_config(bridge: str, host_id: HostId) -> dict[str, str]:
     return {"disable-in-band": "true", "datapath-id": f"{bridge_dpid(host_id, bridge):016x}"}
 
 
-def new_bridge(name: str, columns: Json) -> list[Json]:
+def new_bridge(name: str, columns: Json, *, guest: str = "") -> list[Json]:
     """Return the operations that make a bridge with its local port."""
     owner = columns["external_ids"]
+    marks = ovs_map({**dict(owner[1]), GUEST_KEY: guest}) if guest else owner
     interface, port, bridge = row_name("interface", name), row_name("port", name), row_name("bridge", name)
     return [
         insert("Interface", {"name": name, "type": "internal", "external_ids": owner}, name=interface),
         insert("Port", {"name": name, "interfaces": named(interface), "external_ids": owner}, name=port),
-        insert("Bridge", {"name": name, "ports": ovs_set([named(port)]), **columns}, name=bridge),
+        insert(
+            "Bridge", {"name": name, "ports": ovs_set([named(port)]), **columns, "external_ids": marks}, name=bridge
+        ),
         mutate(ROOT, [], ["bridges", "insert", ovs_set([named(bridge)])]),
     ]
 

@@ -9,7 +9,7 @@ from ofctl.errors import Refused
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
 from ofctl.model.vif import DatapathType
 from ofctl.ovsdb.attachments import Attach, Detach, check_ours, external_ids
-from ofctl.ovsdb.bridges import EnsureBridge, changes_of, no_such_bridge
+from ofctl.ovsdb.bridges import EnsureBridge, RemoveGuestBridge, changes_of, no_such_bridge
 from ofctl.ovsdb.connection import OvsdbConnection
 from ofctl.ovsdb.kernel import kernel_has_datapath
 from ofctl.ovsdb.switch_view import SwitchView
@@ -120,6 +120,13 @@ class SwitchDatabase:
         Raises Refused (BRIDGE_FOREIGN) for an existing bridge without our mark, AttachError if ovs-vswitchd cannot.
         """
         return await self._connection.run(self._ensure(spec, adopt=False), deadline=deadline)
+
+    async def remove_guest_bridge(self, name: str, *, deadline: float) -> None:
+        """Remove a bridge that was made for a guest, and return when ovs-vswitchd has let go of it. Idempotent.
+
+        Raises Refused (BRIDGE_FOREIGN) for any other bridge.
+        """
+        await self._connection.run(RemoveGuestBridge(name), deadline=deadline)
 
     async def adopt_bridge(self, spec: BridgeSpec, *, dry_run: bool, deadline: float) -> Adoption:
         """Put our mark and settings on an existing bridge, or only say what that would change.

@@ -11,7 +11,15 @@ from ofctl.model.vif import DatapathType
 from ofctl.ovsdb.notation import mutate
 from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json, column, identity
-from ofctl.ovsdb.values import OWNER_KEY, BridgeChanged, BridgeState, InterfaceChanged, InterfaceState, VersionChanged
+from ofctl.ovsdb.values import (
+    GUEST_KEY,
+    OWNER_KEY,
+    BridgeChanged,
+    BridgeState,
+    InterfaceChanged,
+    InterfaceState,
+    VersionChanged,
+)
 
 ROOT = "Open_vSwitch"
 _TEXT = {"type": "string"}
@@ -225,7 +233,8 @@ class SwitchView(View):
             return None
         dpid = column(row, "datapath_id")
         controllers = self.tables["Controller"].rows
-        owner = column(row, "external_ids").get(OWNER_KEY, "")
+        marks = column(row, "external_ids")
+        owner = marks.get(OWNER_KEY, "")
         return BridgeState(
             name=name,
             owner=owner,
@@ -239,6 +248,7 @@ class SwitchView(View):
             mcast_snooping=column(row, "mcast_snooping_enable"),
             stp=column(row, "stp_enable"),
             rstp=column(row, "rstp_enable"),
+            guest=marks.get(GUEST_KEY, ""),
         )
 
 

@@ -13,6 +13,8 @@ PORT_ID_KEY = "ofctl-port-id"
 IFINDEX_KEY = "ofctl-ifindex"
 """Key in external_ids of the Interface: the device that was attached. ovs-vswitchd keeps ofport and an empty error for
 another device under the same name, and shows its ifindex, while the port carries nothing."""
+GUEST_KEY = "ofctl-guest"
+"""On a bridge that was made for a guest: its name."""
 UPLINK_KEY = "ofctl-uplink"
 """Key in external_ids of the interface that leads to a physical network; the value is its name."""
 
@@ -27,6 +29,8 @@ class BridgeSpec:
     name: str
     datapath_type: DatapathType | None = None
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
+    guest: str = ""
+    """Of a bridge that is made for a guest, whose name it then bears; one that is there does not get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class BridgeState:
     mcast_snooping: bool
     stp: bool
     rstp: bool
+    guest: str = ""
+    """The guest for which ofctl has made it; empty for any other bridge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

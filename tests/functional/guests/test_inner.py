@@ -179,7 +179,8 @@ def test_a_guest_that_is_started_again_finds_its_flows_and_one_that_is_gone_leav
 ) -> None:
     go = rundir / "go"
     wall = guest(go, f"add([], {PINGS}, ipv4_dst='10.9.0.2')")
-    lab = guests(wall=wall, other=guest(rundir / "never"), fenced={"wall": "from-port", "other": "to-port"})
+    own = EXAMPLES / "learning_switch.py"
+    lab = guests(wall=wall, other=guest(rundir / "never"), own=own, fenced={"wall": "from-port", "other": "to-port"})
     one, _, _ = lab.plugged("p1")
     _, other, _ = lab.plugged("p2")
     acted(lab, "wall", go, 2)
@@ -188,14 +189,18 @@ def test_a_guest_that_is_started_again_finds_its_flows_and_one_that_is_gone_leav
     lab.wait_for("wall", lambda app: app.restarts == 1)
     lab.running("wall")
     assert lab.app("wall").flows == 2 and blocked(one, other)
+    lab.running("own")
     lab.sandbox.stop_agent()
     assert blocked(one, other)
-    lab.forget("wall")
+    lab.ovs.vsctl("add-br", "br-mine", "--", "set", "bridge", "br-mine", "external_ids:ofctl-owner=sandbox")
+    for name in ("wall", "own"):
+        lab.forget(name)
     lab.sandbox.start_agent()
     lab.running("other")
     assert one.pings(other)
-    own = [flow for flow in lab.flows("br-int") if "cookie=0xfc1" not in flow and "table=204," not in flow]
-    assert len(own) == 1
+    left = [flow for flow in lab.flows("br-int") if "cookie=0xfc1" not in flow and "table=204," not in flow]
+    assert len(left) == 1
+    assert set(lab.ovs.vsctl("list-br").split()) == {"br-int", "br-mine"}
     audited(lab)
 
 
