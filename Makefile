@@ -3,6 +3,7 @@
 #
 #   make demo         the main job on a private switch, in a network namespace of its own
 #   make test         all tests (as root);  make test ARGS='tests/unit -k diff'
+#   make attack       what guests must not be able to do: each attempt, and how many passed (as root)
 #   make lint         formatting, types, import layers, protos, generated files
 #   make run          the agent against this host's own Open vSwitch
 #   make generate     write the generated files anew: etc/ofctl.conf and the generated pages of docs/
@@ -21,7 +22,7 @@ PROTOS := $(shell find protos -name '*.proto')
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv deps stubs test demo run lint generate chaos bench bench-full clean system test-system root
+.PHONY: help venv deps stubs test attack demo run lint generate chaos bench bench-full clean system test-system root
 
 help:
 	@sed -n 's/^# \{0,3\}//p;/^$$/q' Makefile
@@ -65,6 +66,9 @@ run: $(VENV)/.stubs | system root
 
 test: $(VENV)/.stubs | test-system root
 	$(BIN)/python -m pytest $(ARGS)
+
+attack: $(VENV)/.stubs | test-system root
+	$(BIN)/python -m tests.attack $(ARGS)
 
 chaos: $(VENV)/.stubs | test-system root
 	$(BIN)/python -m pytest -m chaos $(ARGS)

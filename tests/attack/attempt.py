@@ -40,7 +40,7 @@ class Attempt:
         return f"{self.name}, {FAMILIES[self.family]}".replace(" ", "-") if self.family else self.name.replace(" ", "-")
 
 
-FAMILIES = {0: "any", 4: "IPv4", 6: "IPv6"}
+FAMILIES = {0: "none", 4: "IPv4", 6: "IPv6"}
 Attempts = Iterator[Attempt]
 
 

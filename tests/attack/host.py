@@ -1,4 +1,4 @@
-"""One real host for the whole suite: two networks that differ in what protects them, and a hub that does nothing."""
+"""One real host for the whole suite: networks that differ in what protects them, and a hub that does nothing."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ GUARDED = Network(
     ),
 )
 OPEN = replace(GUARDED, network_id=NetworkId("open"), segmentation_id=200, port_security=False, neighbor_replies=False)
+FLAT = replace(OPEN, network_id=NetworkId("flat"), network_type=NetworkType.FLAT, segmentation_id=None)
 IN, OUT = RuleDirection.INGRESS, RuleDirection.EGRESS
 VICTIMS, CONFINEMENT, FRIENDS, UNTRACKED = (
     SecurityGroupId(name) for name in ("victims", "confinement", "friends", "untracked")
@@ -110,7 +111,10 @@ class Live:
 
 
 class AttackedHost:
-    """The host, its two networks and the hub. Run in a network namespace of its own."""
+    """The host, its networks and the hub: one network is guarded, one open, one open and without a tag outside.
+
+    Run in a network namespace of its own.
+    """
 
     def __init__(self, ovs: PrivateOvs, intents: OvsdbServer) -> None:
         # What the kernel sends on its own account would be taken for the switch's.
@@ -126,8 +130,10 @@ class AttackedHost:
             self.live.call(self._groups())
         self.guarded = self._network(GUARDED, uplink, guarded=True)
         self.open = self._network(OPEN, uplink, guarded=False)
-        self.guarded.others, self.open.others = (self.open,), (self.guarded,)
-        for scene in (self.hub, self.open, self.guarded):
+        self.flat = self._network(FLAT, uplink, guarded=False)
+        self.guarded.others, self.open.others = (self.open, self.flat), (self.guarded, self.flat)
+        self.flat.others = (self.guarded, self.open)
+        for scene in (self.hub, self.flat, self.open, self.guarded):
             ready(scene)
 
     def close(self) -> None:

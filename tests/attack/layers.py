@@ -47,7 +47,7 @@ def tags(version: int) -> Attempts:
         ("three tags", Dot1Q(vlan=0) / Dot1Q(vlan=0) / Dot1Q(vlan=OTHER_TAG)),
     ):
         for to, mac in ((" to one", NEIGHBOUR.mac), (" to all", BROADCAST)):
-            yield refused(f"{name}{to}", version, ether(OWN, mac, header / packet))
+            yield stopped(f"{name}{to}", version, ether(OWN, mac, header / packet))
     yield stopped(
         "a tag of type 0x9100",
         version,
@@ -70,8 +70,8 @@ def from_the_wire(version: int) -> Attempts:
     ):
         frame = ether(ROUTER.mac, NEIGHBOUR.mac, header / outer)
         yield refused(name, version, frame, sender=ROUTER, tagged=True)
-    untagged = ether(ROUTER.mac, NEIGHBOUR.mac, outer)
-    yield refused("no tag, from outside", version, untagged, sender=ROUTER, tagged=True)
+    group = ether("01:00:5e:00:00:fb", NEIGHBOUR.mac, outer)
+    yield refused("a multicast address as Ethernet sender, from outside", version, group, sender=ROUTER)
     for name, member in (("the victim's", VICTIM), ("the receiver's own", NEIGHBOUR)):
         for to, mac in (("one", NEIGHBOUR.mac), ("all", BROADCAST)):
             yield refused(
@@ -88,8 +88,8 @@ def groups(version: int) -> Attempts:
         ("a multicast address of IPv6", "33:33:00:00:00:fb"),
         ("the own address with the group bit", f"53{OWN[2:]}"),
     ):
-        yield refused(f"{name} as Ethernet sender", version, ether(mac, NEIGHBOUR.mac, packet))
-        yield refused(f"{name} as Ethernet sender, to all", version, ether(mac, BROADCAST, packet))
+        yield stopped(f"{name} as Ethernet sender", version, ether(mac, NEIGHBOUR.mac, packet))
+        yield stopped(f"{name} as Ethernet sender, to all", version, ether(mac, BROADCAST, packet))
     yield refused("a frame to oneself", version, between(ATTACKER, ATTACKER, version, UDP(sport=4000, dport=5000)))
     zero = ether("00:00:00:00:00:00", NEIGHBOUR.mac, packet)
     yield stopped("no MAC address at all as Ethernet sender", version, zero)

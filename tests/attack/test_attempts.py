@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.attack import filtering, fragments, layers, neighbors, questions, senders
-from tests.attack.attempt import Attempt, Stopper
+from tests.attack.attempt import FAMILIES, Attempt, Stopper
+from tests.attack.attempts import ATTEMPTS
 from tests.attack.host import AttackedHost
-
-ATTEMPTS = (
-    *senders.ATTEMPTS,
-    *neighbors.ATTEMPTS,
-    *questions.ATTEMPTS,
-    *layers.ATTEMPTS,
-    *filtering.ATTEMPTS,
-    *fragments.ATTEMPTS,
-)
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=str)
-def test_fails(host: AttackedHost, attempt: Attempt) -> None:
+def test_fails(host: AttackedHost, attempt: Attempt, record_property: Callable[[str, object], None]) -> None:
+    for name, value in (
+        ("attempt", attempt.name),
+        ("family", FAMILIES[attempt.family]),
+        ("stopper", attempt.stopper.value),
+    ):
+        record_property(name, value)
     unprotected = host.hub if attempt.stopper is Stopper.CORE else host.open
     assert unprotected.try_out(attempt) == unprotected.expected(attempt.sender, attempt.frames)
+    record_property("without", "arrives")
     got = host.guarded.try_out(attempt)
-    got = {place: frames for place, frames in got.items() if is_success(attempt, place, frames)}
-    assert not got, f"{attempt} got through to {', '.join(sorted(got))}"
+    where = ", ".join(sorted(place for place, frames in got.items() if is_success(attempt, place, frames)))
+    record_property("with", f"got through to {where}" if where else "stopped")
+    assert not where, f"{attempt} got through to {where}"
 
 
 def is_success(attempt: Attempt, place: str, frames: list[bytes]) -> bool:

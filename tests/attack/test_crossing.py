@@ -62,6 +62,28 @@ def test_a_second_tag_leads_nowhere(host: AttackedHost, tags: tuple[int, int]) -
     assert scene.send(ROUTER, both) == {NEIGHBOUR.name: [both]}
 
 
+TAGS = {
+    "a network's": "810000c8",
+    "nobody's": "8100012c",
+    "tag 0": "81000000",
+    "802.1ad": "88a800c8",
+    "two": "8100012c810000c8",
+    "tag 0 before another": "81000000810000c8",
+}
+
+
+@pytest.mark.parametrize("tag", TAGS.values(), ids=TAGS.keys())
+@pytest.mark.parametrize("to", [BROADCAST, ROUTER.mac], ids=["all", "outside"])
+def test_a_guest_chooses_no_network_of_the_providers(host: AttackedHost, to: str, tag: str) -> None:
+    """Where no port security holds it back, a guest's tag leaves behind the network's tag, or not at all."""
+    frame = ether(ATTACKER.mac, to, ip(4, ATTACKER.address(4), "10.1.0.255") / udp(4706, 5000))
+    frame = frame[:12] + bytes.fromhex(tag) + frame[12:]
+    assert host.hub.send(ATTACKER, frame) == host.hub.expected(ATTACKER, [frame])
+    assert host.open.send(ATTACKER, frame) == host.open.expected(ATTACKER, [frame])
+    inside = {place: frames for place, frames in host.flat.expected(ATTACKER, [frame]).items() if place != ROUTER.name}
+    assert host.flat.send(ATTACKER, frame) == inside
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_learning_is_not_poisoned(host: AttackedHost, version: int) -> None:
     """Nobody gets another's frames by sending from its address: not from outside, and not from a port."""
