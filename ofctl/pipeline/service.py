@@ -26,6 +26,7 @@ from ofctl.pipeline.fields import (
     CT_TP_DST,
     CT_TP_SRC,
     ETH_TYPE,
+    FRAG_ANY,
     FRAG_LATER,
     ICMPV4_CODE,
     ICMPV4_TYPE,
@@ -54,6 +55,10 @@ TRACKED = ct_state("+trk-inv")
 """Without it OVS matches no field of the original tuple (ovs-fields(7), ct_nw_src)."""
 NOT_LATER = Term(IP_FRAG, 0, FRAG_LATER)
 """Later fragments show port 0 and ICMP type 0, and must not pass for those."""
+
+LATER_IPV6 = (IPV6, Term(IP_PROTO, 44), Term(IP_FRAG, FRAG_ANY | FRAG_LATER))
+"""All that OVS shows of later IPv6 fragments is that they are such (seen on OVS 3.1). Without their first fragment,
+which shows its protocol, nobody puts them together."""
 
 DESTINATION_PORT = {TCP: TCP_DST, UDP: UDP_DST, SCTP: SCTP_DST}
 ICMP_FIELDS = {ICMP: (ICMPV4_TYPE, ICMPV4_CODE), ICMPV6: (ICMPV6_TYPE, ICMPV6_CODE)}
@@ -93,6 +98,8 @@ def services(rule: SecurityRule, *, tracked: bool) -> Iterator[Terms]:
         elif not tracked:
             for ports in _untracked_ports(rule, rule.protocol):
                 yield (*family, Term(IP_PROTO, rule.protocol), *ports)
+                if version == 6 and not ports:
+                    yield LATER_IPV6
         elif rule.protocol == SCTP and _masks(rule) != [(0, 0)]:
             yield from _tracked_sctp(rule, FAMILIES[version])
         else:

@@ -12,7 +12,7 @@ from ofctl.apps import CORE_APPS
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.flow import FlowSet
 from ofctl.pipeline.world import World
-from tests.unit.pipeline.worlds import EXAMPLE, FLAT, LOCAL, PHYSNET, VLAN, port, uplink
+from tests.unit.pipeline.worlds import EXAMPLE, FLAT, GUARDED, LOCAL, PHYSNET, VLAN, port, uplink
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 COMPILER = Compiler(CORE_APPS)
@@ -24,6 +24,7 @@ WORLDS = {
     "example": EXAMPLE,
     "local": World().with_network(LOCAL).with_ports([port(1, 1), port(2, 1), port(3, 1, slot=500)]),
     "flat": World().with_network(FLAT).with_uplink(uplink()).with_ports([port(1, 3)]),
+    "guarded": GUARDED,
     "uplink-missing": World().with_network(VLAN).with_ports([port(1, 2)]),
 }
 
