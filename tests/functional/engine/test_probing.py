@@ -37,6 +37,7 @@ AT_ONCE = 50
 INJECTED = {
     "broadcast with a VLAN tag, from the port",
     "broadcast from a group address, from the port",
+    "broadcast from another address, from the port",
     "unicast to a neighbour, from the port",
     "unicast to the port, from a neighbour",
     "reserved multicast, from the port",
@@ -46,6 +47,7 @@ INJECTED = {
 THROUGH_THE_DEVICE = {
     "broadcast with a VLAN tag, into the device",
     "broadcast from a group address, into the device",
+    "broadcast from another address, into the device",
     "unicast to a neighbour, into the device",
     "reserved multicast, into the device",
     "broadcast, into the device",
@@ -111,6 +113,7 @@ async def test_pipeline_runs_the_tables(lab: Lab, namespace: Namespace) -> None:
     assert {name for name, what in seen.items() if what == "dropped"} == {
         "broadcast with a VLAN tag, from the port",
         "broadcast from a group address, from the port",
+        "broadcast from another address, from the port",
         "reserved multicast, from the port",
         "unicast to an unknown address, from the port",
     }
@@ -188,7 +191,7 @@ async def test_probes_reach_nobody(lab: Lab) -> None:
             await lab.engine.verify(PortId("p1"), HOST, Level.PIPELINE, deadline=in_s(5))
             await lab.unplug("p1")
             assert not probes_read(tap), f"round {number}"
-        (port,) = await lab.plug(lab.spec("p1"))
+        (port,) = await lab.plug(lab.spec("p1", port_security=False))
         with open_tap(port.binding.device) as sender:
             sender.write(bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46))
             await asyncio.sleep(0.2)
