@@ -8,10 +8,11 @@ flow speaks for an address in all conjunctions that it is in (ovs-fields(7), con
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from ofctl.model.ids import NetworkIndex
 from ofctl.model.network import IpNetwork
-from ofctl.model.security import NumberedSecurityGroup, RuleDirection, SecurityRule
+from ofctl.model.security import NumberedSecurityGroup, RuleDirection, SecurityGroupIndex, SecurityRule
 from ofctl.pipeline.fields import CONJ_ID
 from ofctl.pipeline.flow import Conjunction, Cookie, Flow, Match, SetField, Table, Term
 from ofctl.pipeline.membership import NO_NAMINGS, Namings
@@ -58,8 +59,7 @@ def rule_flows(group: NumberedSecurityGroup, world: World) -> Iterator[Flow]:
     asked: dict[Match, set[int]] = {}
     for rule in group.group.rules:
         conjunction = _conjunction(group, rule, world)
-        for service in services(rule, tracked=tracked):
-            match = _of_rule(group, rule, service)
+        for match in _matches(group.index, rule, tracked=tracked):
             if conjunction is None:
                 plain[match] = None
             else:
@@ -83,11 +83,14 @@ def _conjunction(group: NumberedSecurityGroup, rule: SecurityRule, world: World)
     return None
 
 
-def _of_rule(group: NumberedSecurityGroup, rule: SecurityRule, service: Terms) -> Match:
+@lru_cache(maxsize=8192)
+def _matches(group: SecurityGroupIndex, rule: SecurityRule, *, tracked: bool) -> tuple[Match, ...]:
+    """Return what a rule matches. Remembered, because the other rules of a group stay when one is changed."""
     remote: Terms = ()
     if rule.remote_prefix is not None:
-        remote = remote_terms(rule.remote_prefix, rule.direction, tracked=group.group.stateful)
-    return Match.of(Term(GROUP, group.index), TO_GUEST_OF[rule.direction], *service, *remote)
+        remote = remote_terms(rule.remote_prefix, rule.direction, tracked=tracked)
+    own = (Term(GROUP, group), TO_GUEST_OF[rule.direction])
+    return tuple(Match.of(*own, *service, *remote) for service in services(rule, tracked=tracked))
 
 
 def _clause(conjunctions: Iterable[int], clause: int) -> tuple[Conjunction, ...]:

@@ -121,18 +121,16 @@ class Compiler:
         One entry for each cookie, so that a few dumps by exact cookie show all of it. Raises KeyError.
         """
         there = world.ports[port]
-        found: list[Dependency] = []
-        places: set[IpNetwork] = set()
-        prefixes: set[IpNetwork] = set()
-        network_id = world.networks[there.network].network_id
-        for group in world.groups_of(there):
-            found.append(Dependency(security_group_cookie(group.index), self._group(group, world), complete=True))
-            for rule in group.group.rules:
-                if rule.remote_security_group is not None:
-                    members = world.addresses_in(rule.remote_security_group)
-                    places.update(prefix for network, prefix in members if network == network_id)
-                if rule.remote_address_group is not None:
-                    prefixes.update(world.address_groups[rule.remote_address_group].group.addresses)
+        groups = world.groups_of(there)
+        rules = [rule for group in groups for rule in group.group.rules]
+        remotes = {rule.remote_security_group for rule in rules if rule.remote_security_group is not None}
+        lists = {rule.remote_address_group for rule in rules if rule.remote_address_group is not None}
+        addresses = world.membership.addresses.get(world.networks[there.network].network_id, NO_ADDRESSES)
+        places = [prefix for prefix, of_groups in addresses.items() if not remotes.isdisjoint(of_groups)]
+        prefixes = {prefix for each in lists for prefix in world.address_groups[each].group.addresses}
+        found = [
+            Dependency(security_group_cookie(group.index), self._group(group, world), complete=True) for group in groups
+        ]
         if places:
             flows = FlowSet.union(self.compile_address(there.network, prefix, world) for prefix in places)
             found.append(Dependency(member_cookie(there.network), flows, complete=False))

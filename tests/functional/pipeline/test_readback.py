@@ -13,7 +13,7 @@ from ofctl.pipeline.flow import FlowSet
 from ofctl.pipeline.world import World
 from ofctl.sandbox.ovs import PrivateOvs
 from tests.functional.pipeline.lab import BRIDGE
-from tests.unit.pipeline.worlds import EXAMPLE, FLAT, PHYSNET, port
+from tests.unit.pipeline.worlds import EXAMPLE, FLAT, GUARDED, PHYSNET, port
 
 COMPILER = Compiler(CORE_APPS)
 FULL = EXAMPLE.with_network(FLAT).with_ports([port(5, 3), port(6, 1, slot=700)])
@@ -36,7 +36,7 @@ async def test_every_world_on_the_way_is_dumped_as_it_was_compiled(ovs: PrivateO
         await switch.wait_connected(deadline=deadline)
         before = World()
         await switch.commit(diff(FlowSet(), COMPILER.compile_all(before)), deadline=deadline)
-        for after in (FULL, FULL.without_port(port(3, 2).index), FULL.without_uplink(PHYSNET), FULL, World()):
+        for after in (FULL, FULL.without_port(port(3, 2).index), FULL.without_uplink(PHYSNET), GUARDED, FULL, World()):
             await switch.commit(COMPILER.changes(before, after), deadline=deadline)
             await check(switch, COMPILER.compile_all(after), deadline)
             before = after
