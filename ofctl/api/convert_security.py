@@ -42,7 +42,7 @@ def security_group_from_proto(message: security_pb2.SecurityGroup) -> SecurityGr
         security_group_id=SecurityGroupId(message.security_group_id),
         name=message.name,
         stateful=message.stateful if message.HasField("stateful") else True,
-        rules=tuple(each(_rule, message.rules, "security_group.rules")),
+        rules=tuple(each(rule_from_proto, message.rules, "security_group.rules")),
         members=tuple(each(_member, message.members, "security_group.members")),
     )
 
@@ -81,7 +81,8 @@ def _member(message: security_pb2.GroupMember, field: str) -> GroupMember:
     return GroupMember(NetworkId(message.network_id), read_address_or_prefix(message.address, f"{field}.address"))
 
 
-def _rule(message: security_pb2.SecurityRule, field: str) -> SecurityRule:
+def rule_from_proto(message: security_pb2.SecurityRule, field: str) -> SecurityRule:
+    """Return the rule in `message`, at the path `field`. Raises InvalidField for what cannot be read."""
     remote = message.WhichOneof("remote")
     prefix, group = message.remote_prefix, message.remote_security_group_id
     address_group = message.remote_address_group_id

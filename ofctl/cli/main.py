@@ -17,7 +17,9 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "network": _Entry("ofctl.cli.network", "Networks that ports are plugged into."),
-    "port": _Entry("ofctl.cli.port", "Plug, unplug and look at ports."),
+    "port": _Entry("ofctl.cli.port", "Plug, change, unplug and look at ports."),
+    "security-group": _Entry("ofctl.cli.security_group", "Rules for what may reach ports, and what may leave them."),
+    "address-group": _Entry("ofctl.cli.address_group", "Lists of addresses that rules name."),
     "host": _Entry("ofctl.cli.host", "What this host is, and whether it is ready."),
     "app": _Entry("ofctl.cli.app", "Applications that run beside the core."),
     "audit": _Entry("ofctl.cli.audit", "Compare the whole host with what is meant to be there."),
@@ -39,7 +41,7 @@ class Commands(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = getattr(importlib.import_module(entry.module), cmd_name)
+        command: click.Command = getattr(importlib.import_module(entry.module), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

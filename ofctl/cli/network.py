@@ -24,6 +24,9 @@ def network() -> None:
 @click.option("--physical-network", default="", metavar="NAME", help="Uplink, for types flat and vlan.")
 @click.option("--mtu", type=click.IntRange(0, 2**32 - 1), default=0, help="Bytes; 1500 if not given.")
 @click.option("--subnet", "subnets", multiple=True, metavar="CIDR[,GATEWAY]", help="Again for each subnet.")
+@click.option("--no-port-security", is_flag=True, help="Do not check what guests send, unless a port says so.")
+@click.option("--no-neighbor-replies", is_flag=True, help="Do not answer ARP and neighbor solicitations for guests.")
+@click.option("--no-flood-unknown-neighbors", is_flag=True, help="Drop such questions for addresses nobody knows.")
 @agent_options
 def apply(
     session: Session,
@@ -35,6 +38,9 @@ def apply(
     physical_network: str,
     mtu: int,
     subnets: tuple[str, ...],
+    no_port_security: bool,
+    no_neighbor_replies: bool,
+    no_flood_unknown_neighbors: bool,
 ) -> None:
     """Create a network, or make it as given."""
     wanted = Network(
@@ -45,6 +51,9 @@ def apply(
         physical_network=physical_network,
         mtu=mtu,
         subnets=[_subnet(text) for text in subnets],
+        port_security=not no_port_security,
+        neighbor_replies=not no_neighbor_replies,
+        flood_unknown_neighbors=not no_flood_unknown_neighbors,
     )
     with session.agent(f"applying network {network_id}") as agent:
         _show(session, agent.apply_network(wanted))
@@ -111,4 +120,9 @@ def _show(session: Session, one: Network) -> None:
     subnets = [
         ("subnet", subnet.cidr + (f", gateway {subnet.gateway}" if subnet.gateway else "")) for subnet in one.subnets
     ]
-    print_facts([*zip(names, _row(one)[:-1], strict=True), *subnets])
+    security = [
+        ("port security", "on" if one.port_security else "off"),
+        ("neighbor replies", "on" if one.neighbor_replies else "off"),
+        ("unknown neighbors", "flooded" if one.flood_unknown_neighbors else "dropped"),
+    ]
+    print_facts([*zip(names, _row(one)[:-1], strict=True), *subnets, *security])

@@ -7,10 +7,11 @@ from contextlib import suppress
 import click
 
 from ofctl.cli.output import print_json, say
+from ofctl.cli.port_options import GENERATION, LEVEL, described, level_of, pairs_of, pairs_to_map
+from ofctl.cli.port_update import update
 from ofctl.cli.ports_output import print_plugged, print_ports, print_request
 from ofctl.cli.session import Session, agent_options
 from ofctl.cli.watch import as_json, as_text, write
-from ofctl.v1.confirmation_pb2 import ConfirmationLevel
 from ofctl.v1.port_pb2 import (
     RECOVERY_KEEP_TRYING,
     RECOVERY_ROLL_BACK,
@@ -23,23 +24,13 @@ from ofctl.v1.port_pb2 import (
 )
 from ofctl.v1.vif_pb2 import VifType
 
-LEVELS = ("barrier", "datapath", "readback", "pipeline", "probe", "fabric")
 STATES = ("build", "active", "degraded", "down", "error", "removing")
 VIF_TYPES = ("tap", "veth", "vhost-user", "representor")
-LEVEL = click.option(
-    "--level", type=click.Choice(LEVELS), default="datapath", show_default=True, help="What to confirm."
-)
-GENERATION = click.option(
-    "--generation",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    help="Fences the port: a later request with a smaller one is refused.",
-)
 
 
 @click.group()
 def port() -> None:
-    """Plug, unplug, verify and look at ports."""
+    """Plug, change, unplug, verify and look at ports."""
 
 
 @port.command()
@@ -48,7 +39,7 @@ def port() -> None:
 @click.option("--vm", is_flag=True, help="A virtual machine uses the port: make a TAP.")
 @click.option("--netns", metavar="PATH|NAME", help="A network namespace uses it: make a veth pair.")
 @click.option("--container", metavar="PATH|NAME", help="A container's namespace uses it: make a veth pair.")
-@click.option("--ip", "fixed_ips", multiple=True, metavar="ADDRESS", help="Again for each address.")
+@described
 @click.option("--mac", "mac_address", default="", help="Derived from the port's id if not given.")
 @click.option("--mtu", type=click.IntRange(0, 2**32 - 1), default=0, help="Bytes; the network's if not given.")
 @click.option("--device", "device_name", default="", help="Name of the device on the host.")
@@ -61,8 +52,6 @@ def port() -> None:
 @click.option("--project", "project_id", default="")
 @click.option("--device-id", default="", help="The guest's id.")
 @click.option("--device-owner", default="", help="What kind of guest.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
-@click.option("--annotation", "annotations", multiple=True, metavar="APP/FIELD=VALUE", help="For an app of the host.")
 @click.option("--vif-type", "vif_types", multiple=True, type=click.Choice(VIF_TYPES), help="One that you can use.")
 @click.option("--host", "host_id", default="", help="Host to plug on; the agent's own if not given.")
 @LEVEL
@@ -86,6 +75,9 @@ def plug(
     addresses: tuple[str, ...],
     routes: tuple[str, ...],
     fixed_ips: tuple[str, ...],
+    security_groups: tuple[str, ...],
+    allowed_addresses: tuple[str, ...],
+    port_security: bool | None,
     mac_address: str,
     mtu: int,
     device_name: str,
@@ -123,8 +115,11 @@ def plug(
         project_id=project_id,
         device_id=device_id,
         device_owner=device_owner,
-        labels=dict(_label(text) for text in labels),
-        annotations=dict(_label(text) for text in annotations),
+        labels=pairs_to_map(labels, "--label"),
+        annotations=pairs_to_map(annotations, "--annotation"),
+        security_groups=security_groups,
+        allowed_address_pairs=pairs_of(allowed_addresses),
+        port_security=port_security,
         mac_address=mac_address,
         fixed_ips=fixed_ips,
         mtu=mtu,
@@ -139,7 +134,7 @@ def plug(
         plugged = agent.plug(
             spec,
             request_id=request_id,
-            level=_level(level),
+            level=level_of(level),
             validate_only=validate_only,
             generation=generation,
         )
@@ -147,6 +142,9 @@ def plug(
         print_json(plugged)
     else:
         print_plugged(plugged)
+
+
+port.add_command(update)
 
 
 @port.command()
@@ -225,7 +223,7 @@ def show(session: Session, *, port_id: str | None, host_id: str, request_id: str
 def verify(session: Session, *, port_id: str, host_id: str, level: str) -> None:
     """Look at a port that is there and show the evidence afresh. Nothing is mended."""
     with session.agent(f"verifying {port_id}") as agent:
-        verified = agent.verify(port_id, host_id=host_id, level=_level(level))
+        verified = agent.verify(port_id, host_id=host_id, level=level_of(level))
     if session.as_json:
         print_json(verified)
     else:
@@ -250,10 +248,6 @@ def watch(session: Session, *, network_id: str, project_id: str, device_id: str,
             write(line(event))
 
 
-def _level(name: str) -> ConfirmationLevel.ValueType:
-    return ConfirmationLevel.Value(f"CONFIRMATION_LEVEL_{name.upper()}")
-
-
 def _path(namespace: str) -> str:
     """Return the path of a namespace that was given by path, or by name as ip-netns(8) has it."""
     return namespace if "/" in namespace else f"/run/netns/{namespace}"
@@ -262,10 +256,3 @@ def _path(namespace: str) -> str:
 def _route(text: str) -> Route:
     destination, _, via = text.partition(",")
     return Route(destination=destination, via=via)
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} has no '='; write KEY=VALUE", param_hint="--label")
-    return key, value

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from ofctl.cli.output import at, milliseconds, print_facts, print_table, short, state_of
 from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome
-from ofctl.v1.port_pb2 import GetPortResponse, Port
+from ofctl.v1.port_pb2 import AddressPair, GetPortResponse, Port
+from ofctl.v1.security_pb2 import ConfirmedPort
 from ofctl.v1.vif_pb2 import DatapathType, VifType
 
 
@@ -19,6 +20,23 @@ def print_ports(ports: Iterable[Port]) -> None:
 def print_plugged(port: Port) -> None:
     """Print all there is to say about a port."""
     print_facts(_facts(port))
+
+
+def print_confirmed(ports: Iterable[ConfirmedPort]) -> None:
+    """Print one line of evidence for each port that a group concerns."""
+    columns = ("CONFIRMED PORT", "HOST", "LEVEL", "FLOWS", "AT")
+    rows = [
+        (
+            port.port_id,
+            port.host_id,
+            _level(port.confirmation),
+            str(port.confirmation.flow_count),
+            at(port.confirmation.confirmed_at_ms),
+        )
+        for port in ports
+    ]
+    if rows:
+        print_table(columns, rows)
 
 
 def print_request(found: GetPortResponse) -> None:
@@ -70,10 +88,18 @@ def _facts(port: Port) -> list[tuple[str, str]]:
         ("project", spec.project_id),
         ("labels", " ".join(f"{key}={value}" for key, value in sorted(spec.labels.items()))),
         ("annotations", " ".join(f"{key}={value}" for key, value in sorted(spec.annotations.items()))),
+        ("security groups", " ".join(spec.security_groups)),
+        ("allowed", " ".join(map(_pair, spec.allowed_address_pairs))),
+        ("port security", ("on" if spec.port_security else "off") if spec.HasField("port_security") else ""),
         ("generation", str(port.generation or "")),
+        ("revision", str(port.revision or "")),
         ("plugged by", port.principal + (f", request {port.request_id}" if port.request_id else "")),
     ]
     return facts + (_evidence(port.confirmation) if port.HasField("confirmation") else [("confirmed", "not yet")])
+
+
+def _pair(pair: AddressPair) -> str:
+    return f"{pair.address},{pair.mac_address}" if pair.mac_address else pair.address
 
 
 def _evidence(confirmation: Confirmation) -> list[tuple[str, str]]:

@@ -137,8 +137,12 @@ def sentence(error: ApiError, target: str) -> str:
         text += f" (stage {error.stage})"
     if error.outcome == "ABSENT":
         text += "; nothing is left of it"
-    elif error.outcome:
+    elif error.outcome == "UNCHANGED":
+        text += "; all is as it was before"
+    elif error.outcome and error.request_id:
         text += f"; what is there now is not known yet, ask with: ofctl port show --request {error.request_id}"
+    elif error.outcome:
+        text += "; what is there now is not known yet: look, and do it again"
     elif error.code.name == "DEADLINE_EXCEEDED" and error.request_id and not error.reason:
         text += f", and ask what came of it with: ofctl port show --request {error.request_id}"
     elif error.retry_after_s is not None:

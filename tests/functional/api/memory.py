@@ -282,8 +282,12 @@ class MemoryEngine:
     def networks(self) -> tuple[NumberedNetwork, ...]:
         return tuple(self._networks[key] for key in sorted(self._networks))
 
-    def _using(self, *groups: SecurityGroupId) -> tuple[PluggedPort, ...]:
-        return tuple(port for port in self.ports() if set(groups) & set(port.binding.spec.security_groups))
+    def _using(self, *groups: SecurityGroupId, level: Level = Level.DATAPATH) -> tuple[PluggedPort, ...]:
+        return tuple(
+            replace(port, binding=replace(port.binding, confirmation=evidence(level)))
+            for port in self.ports()
+            if set(groups) & set(port.binding.spec.security_groups)
+        )
 
     async def apply_security_group(
         self, group: SecurityGroup, *, level: Level, deadline: float
@@ -292,7 +296,7 @@ class MemoryEngine:
         self.deadlines.append(deadline)
         numbered = NumberedSecurityGroup(group=group, index=SecurityGroupIndex(len(self._security_groups) + 1))
         self._security_groups[group.security_group_id] = numbered
-        return SecurityGroupApplied(group=numbered, ports=self._using(group.security_group_id))
+        return SecurityGroupApplied(group=numbered, ports=self._using(group.security_group_id, level=level))
 
     async def delete_security_group(self, group_id: SecurityGroupId, *, deadline: float) -> None:
         self.deadlines.append(deadline)
@@ -320,7 +324,7 @@ class MemoryEngine:
             for each in self._security_groups.values()
             if any(rule.remote_address_group == group.address_group_id for rule in each.group.rules)
         )
-        return AddressGroupApplied(group=numbered, ports=self._using(*naming))
+        return AddressGroupApplied(group=numbered, ports=self._using(*naming, level=level))
 
     async def delete_address_group(self, group_id: AddressGroupId, *, deadline: float) -> None:
         self.deadlines.append(deadline)
