@@ -1,7 +1,7 @@
 """The fence of a guest on the owned bridge: one connection that looks like a whole switch of OpenFlow 1.3.
 
 Messages of the guest are translated into its own tables, groups and meters, answered here, or refused; of what the
-switch says, the guest hears what is its own. How is told in docs/adr/0008-guests-in-tables-of-their-own.md.
+switch says, the guest hears what is its own. How is told in docs/adr/0007-guests-in-tables-of-their-own.md.
 """
 
 from __future__ import annotations
