@@ -76,6 +76,7 @@ def host_options(settings: Settings) -> HostOptions:
         physical_networks=agent.physical_networks,
         device_prefix=agent.device_prefix,
         max_ports=agent.max_ports,
+        max_connections_per_port=agent.max_connections_per_port,
         switch_connection=ovsdb.connection,
         rundir=ovsdb.rundir,
         intents_connection=database.connection,

@@ -44,6 +44,14 @@ AGENT: list[cfg.Opt] = [
         max=60_000,
         help="Ports that this host may carry; more are refused. OVS advertises far more than it can carry.",
     ),
+    cfg.IntOpt(
+        "max_connections_per_port",
+        default=16_384,
+        min=1,
+        max=3_000_000,
+        help="Tracked connections that one port with stateful security groups may have. What it opens beyond is not "
+        "tracked: it goes out, and its answer is refused. Open vSwitch tracks 3,000,000 on the whole host.",
+    ),
     cfg.ListOpt(
         "admin_uids",
         default=["0"],

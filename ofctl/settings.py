@@ -21,6 +21,7 @@ class AgentSettings:
     device_prefix: str
     plug_timeout_s: float
     max_ports: int
+    max_connections_per_port: int
     admin_uids: frozenset[int]
     log_format: str
     """`text` or `json`."""

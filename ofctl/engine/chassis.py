@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from ofctl.engine.binding import Binders
 from ofctl.engine.closures import read_back
@@ -18,6 +19,7 @@ from ofctl.engine.inspection import link_problem, row_problem
 from ofctl.engine.port_work import PortWork
 from ofctl.engine.probing import Prober
 from ofctl.engine.world_edits import ChangePlace, DropPort, PortPlace, PutPort
+from ofctl.engine.zones import PortZones
 from ofctl.errors import DriverError, Unavailable
 from ofctl.model.confirmation import Confirmation, Level
 from ofctl.model.ids import DeviceName, PhysicalNetwork
@@ -28,7 +30,7 @@ from ofctl.netlink.devices import Devices
 from ofctl.netlink.specs import Ensured, TapSpec, VethSpec, tap_mac
 from ofctl.openflow.switch import Switch
 from ofctl.ovsdb.switch import SwitchDatabase
-from ofctl.ovsdb.values import Attachment
+from ofctl.ovsdb.values import Attached, Attachment
 
 
 class Chassis:
@@ -43,6 +45,7 @@ class Chassis:
         database: SwitchDatabase,
         switch: Switch,
         tables: FlowTables,
+        zones: PortZones,
         binders: Binders | None = None,
     ) -> None:
         self.binders = binders or Binders()
@@ -52,6 +55,7 @@ class Chassis:
         self.database = database
         self.switch = switch
         self.tables = tables
+        self.zones = zones
         self.prober = Prober(switch, tables)
         self.uplink_problems: dict[PhysicalNetwork, str] = {}
         """Why a physical network has no uplink, in a sentence."""
@@ -152,9 +156,26 @@ class Chassis:
         if believed and row is not None and self.database.is_attached(attachment):
             work.ofport = row.ofport
             return
-        attached = await self.database.attach(attachment, fresh=work.fresh, take_over=work.mending, deadline=deadline)
+        attaching = self.database.attach(attachment, fresh=work.fresh, take_over=work.mending, deadline=deadline)
+        if work.existed:
+            attached = await attaching
+        else:
+            attached = await self._attach_new(attaching, work.present.numbers.zone, deadline)
         work.fresh = work.doubted = False
         work.ofport = attached.ofport
+
+    async def _attach_new(self, attaching: Coroutine[Any, Any, Attached], zone: int, deadline: float) -> Attached:
+        """Empty and limit the port's zone while ovs-vswitchd is busy with the row; leave neither under way."""
+        attached: Attached | BaseException
+        prepared: BaseException | None
+        attached, prepared = await asyncio.gather(
+            attaching, self.zones.prepare(zone, deadline=deadline), return_exceptions=True
+        )
+        if isinstance(attached, BaseException):
+            raise attached
+        if prepared is not None:
+            raise prepared
+        return attached
 
     async def reattach(self, work: PortWork, *, deadline: float) -> None:
         """As `attach`, but believe a row that is right: at start, before the switch is asked for its ports."""
@@ -257,9 +278,10 @@ class Chassis:
         await self.binders.unbind(work.present, work.network.network, self._called(work), deadline=deadline)
 
     async def withdraw_flows(self, work: PortWork, *, deadline: float) -> None:
-        """Take the port's flows out, and wait until nothing cached sends to its ofport any more."""
+        """Take the port's flows out, wait until nothing cached sends to its ofport, and forget its connections."""
         await self.tables.apply(DropPort(work.present.numbers.index), deadline=deadline)
         await self.tables.settle(deadline=deadline)
+        await self.zones.release(work.present.numbers.zone, deadline=deadline)
 
     async def detach(self, work: PortWork, *, deadline: float) -> None:
         """Take the port off the bridge."""

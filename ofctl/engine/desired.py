@@ -32,6 +32,11 @@ class Desired:
         """What the switch may forward for at this moment."""
         return (self.world,) if self.underway is None else (self.world, self.underway)
 
+    @property
+    def zones(self) -> set[int]:
+        """The connection tracking zones of all ports."""
+        return {place.zone for place in self._places.values() if place.zone}
+
     def preload(
         self,
         networks: Iterable[NumberedNetwork],

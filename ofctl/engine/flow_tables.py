@@ -23,6 +23,7 @@ from ofctl.engine.desired import Desired
 from ofctl.engine.mending import Mending
 from ofctl.engine.waves import Waves
 from ofctl.engine.world_edits import Edit, PortPlace
+from ofctl.engine.zones import PortZones
 from ofctl.errors import DeadlineExceeded, OfctlError, SwitchUnavailable
 from ofctl.log import fields
 from ofctl.model.ids import DeviceName, PhysicalNetwork, PortIndex
@@ -65,6 +66,7 @@ class FlowTables:
         switch: Switch,
         revalidators: Revalidators,
         *,
+        zones: PortZones,
         uplinks: Mapping[PhysicalNetwork, DeviceName],
         timeout_s: float,
         on_resync: Callable[[bool], None],
@@ -84,6 +86,7 @@ class FlowTables:
         """
         self._switch = switch
         self._revalidators = revalidators
+        self._zones = zones
         self._timeout_s = timeout_s
         self._on_resync = on_resync
         self._compiler = Compiler((*CORE_APPS, *apps))
@@ -155,6 +158,7 @@ class FlowTables:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._waves.fail(SwitchUnavailable("the agent stops"))
+        await self._zones.close()
         await self._revalidators.close()
         await self._switch.close()
 
@@ -305,6 +309,8 @@ class FlowTables:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         generation = self._switch.generation
         self._mending.forget()
+        # Before the flows: connections from before the limit do not count against it.
+        await self._zones.restore(self._desired.zones)
         world = self._desired.with_ofports(await self._switch.ports(deadline=deadline))
         resync = (await self._mending.compared(world, deadline)).resync
         await self._switch.commit(resync.changes, deadline=deadline)

@@ -51,7 +51,7 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int, co
         max_ports=inventory.max_ports,
         port_count=port_count,
         not_ready=tuple(not_ready),
-        counters=tuple(sorted(counters.items())),
+        counters=tuple(sorted({**counters, "zones.unlimited": chassis.zones.unlimited}.items())),
     )
 
 

@@ -27,6 +27,7 @@ from ofctl.engine.packet_handlers import PacketHandlers
 from ofctl.engine.port_work import PortWork
 from ofctl.engine.stages import Stage
 from ofctl.engine.world_edits import PortPlace
+from ofctl.engine.zones import PortZones
 from ofctl.errors import Aborted, NotFound, OfctlError, Refused, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Outcome
@@ -37,6 +38,7 @@ from ofctl.netlink.devices import Devices
 from ofctl.netlink.namespace_watch import NamespaceWatch
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Switch
+from ofctl.openflow.zones import Zones
 from ofctl.ovsdb.intents import IntentStore
 from ofctl.ovsdb.switch import SwitchDatabase
 from ofctl.ovsdb.values import BridgeSpec, LockAcquired, SwitchEvent, UplinkSpec
@@ -58,6 +60,7 @@ class HostOptions:
     physical_networks: Mapping[PhysicalNetwork, tuple[DeviceName, ...]]
     device_prefix: str
     max_ports: int
+    max_connections_per_port: int
     switch_connection: str
     rundir: Path
     intents_connection: str
@@ -127,9 +130,16 @@ class Host:
         bridge = await self.database.ensure_bridge(self._bridge_spec(), deadline=deadline)
         for device in self.database.foreign_ports(self.options.bridge):
             logger.warning("a port on our bridge is not ours; it is left alone", extra=fields(device=device))
+        zones = PortZones(
+            self.switch,
+            Zones(self.options.rundir, datapath_type=bridge.datapath_type.value),
+            limit=self.options.max_connections_per_port,
+            timeout_s=self.options.switch_timeout_s,
+        )
         tables = self._tables = FlowTables(
             self.switch,
             Revalidators(self.options.rundir, self.switch),
+            zones=zones,
             uplinks=await self._attach_uplinks(deadline),
             timeout_s=self.options.switch_timeout_s,
             on_resync=self._resync_changed,
@@ -145,6 +155,7 @@ class Host:
             database=self.database,
             switch=self.switch,
             tables=tables,
+            zones=zones,
             binders=self.binders,
         )
         chassis.uplink_problems.update(self._uplink_problems)

@@ -89,6 +89,7 @@ class Lab:
             physical_networks={},
             device_prefix="tap",
             max_ports=1000,
+            max_connections_per_port=8192,
             switch_connection=self.ovs.database.connection,
             rundir=self.ovs.rundir,
             intents_connection=self.intents.connection,
