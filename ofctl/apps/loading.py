@@ -171,6 +171,8 @@ def _place(entry: Entry) -> tuple[Kind, str]:
 def _guest(entry: Entry, source: str, bridge: str) -> GuestSpec:
     if entry.member:
         raise AppRefused(entry.text, f"a guest is a whole file or module: leave :{entry.member} away")
+    if entry.is_file and Path(entry.target).name == "__init__.py":
+        raise AppRefused(entry.text, f"that file is a package's: write NAME={Path(source).parent.name}, the package")
     where = entry.where or f"{FENCE}{FENCES[0]}"
     fences = " or ".join(f"@{FENCE}{each}" for each in FENCES)
     fence = where.removeprefix(FENCE) if where.startswith(FENCE) else ""

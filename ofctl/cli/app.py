@@ -8,7 +8,7 @@ import click
 
 from ofctl.cli.output import print_json, print_table, short
 from ofctl.cli.session import Session, agent_options
-from ofctl.scaffold import make_feature
+from ofctl.scaffold import make_package
 from ofctl.v1.host_pb2 import App, AppState
 
 
@@ -25,10 +25,11 @@ def app() -> None:
     default=Path(),
     help="Where to make it; here if not given.",
 )
-def new(name: str, directory: Path) -> None:
-    """Make the package ofctl-NAME: a feature app that works, with its test, to begin from."""
+@click.option("--guest", is_flag=True, help="A classic Ryu application instead of a feature app.")
+def new(*, name: str, directory: Path, guest: bool) -> None:
+    """Make the package ofctl-NAME: a feature app that works, or a guest, with its test, to begin from."""
     try:
-        written = make_feature(name, directory)
+        written = make_package("guest" if guest else "feature", name, directory)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:

@@ -19,8 +19,11 @@ def demo(context: click.Context) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option(
+    "--app", "apps", multiple=True, metavar="ENTRY", help="An app or guest to load, as in [apps] load; again for more."
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def sandbox(context: click.Context, command: tuple[str, ...]) -> None:
+def sandbox(context: click.Context, apps: tuple[str, ...], command: tuple[str, ...]) -> None:
     """Start a private switch and an agent, and a shell (or COMMAND) to play with them; stop them at its end."""
-    context.exit(run_sandbox(command))
+    context.exit(run_sandbox(command, apps=apps))

@@ -23,6 +23,7 @@ COMMANDS = {
     "host": _Entry("ofctl.cli.host", "What this host is, and whether it is ready."),
     "app": _Entry("ofctl.cli.app", "Applications that run beside the core."),
     "audit": _Entry("ofctl.cli.audit", "Compare the whole host with what is meant to be there."),
+    "config": _Entry("ofctl.cli.config", "Check the agent's configuration and its apps."),
     "bridge": _Entry("ofctl.cli.bridge", "Take over an existing bridge of Open vSwitch."),
     "demo": _Entry("ofctl.cli.local", "Show the main job on a private switch; nothing of the host is touched."),
     "sandbox": _Entry("ofctl.cli.local", "A shell with a private switch and an agent to play with."),

@@ -75,26 +75,35 @@ class ControlChannel:
 
     def _readable(self) -> None:
         """Take some of what is there, and pause if there may be more."""
+        if self.take():
+            self._loop.remove_reader(self._end)
+            self._loop.call_later(PAUSE_S, self._resume)
+
+    def take(self) -> bool:
+        """Take some of what is there, now; tell whether there may be more."""
         for _ in range(MAX_MESSAGES_A_TURN):
             if self._closed:
-                return
+                return False
             try:
                 text = self._end.recv(MAX_MESSAGE)
             except BlockingIOError:
-                return
+                return False
+            except ConnectionResetError:
+                # The guest died and had not read everything (unix_release_sock in the kernel): said once, before what
+                # it has sent.
+                continue
             except OSError:
                 text = b""
             if not text:
                 self.close()
-                return
+                return False
             try:
                 message = json.loads(text)
             except ValueError:
                 continue
             if isinstance(message, dict):
                 self._on_message(message)
-        self._loop.remove_reader(self._end)
-        self._loop.call_later(PAUSE_S, self._resume)
+        return True
 
     def _resume(self) -> None:
         if not self._closed:

@@ -95,6 +95,8 @@ class GuestProcess:
         os.close(self._pidfd)
         # The group first: once its leader is reaped the number may be given to somebody else.
         self.kill()
+        # Its last words, why it ends, may be there still: which of the two is seen first is chance.
+        self.channel.take()
         self.channel.close()
         self.ended.set_result(self._process.wait())
 

@@ -77,7 +77,7 @@ class Runner:
         threads.install()
         alias.install()
         controller.install()
-        from os_ken import cfg  # noqa: PLC0415
+        from os_ken import cfg, utils  # noqa: PLC0415
         from os_ken.base import app_manager  # noqa: PLC0415
 
         from ofctl.ryu import ofctl_event, wsgi  # noqa: PLC0415
@@ -87,6 +87,8 @@ class Runner:
         app_manager.get_dependent_services = lambda cls: [alias.canonical(name) for name in dependents(cls)]
         apps = self._apps = app_manager.AppManager.get_instance()
         ofctl_event.OfctlEvents.send = staticmethod(lambda message: _say(self._control, message))
+        # os-ken's own takes a module for a file if the working directory has something of its name.
+        utils.import_module = importlib.import_module
         source = _importable(str(self._argument["source"]))
         apps.load_apps(["os_ken.controller.ofp_handler", "ofctl.ryu.ofctl_event", alias.canonical(source)])
         if apps.applications_cls.get(alias.canonical(source)) is None:

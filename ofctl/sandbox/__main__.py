@@ -1,7 +1,7 @@
-"""`python -m ofctl.sandbox`: the sandbox's shell."""
+"""`python -m ofctl.sandbox [--app=ENTRY]... [COMMAND]`: the sandbox's shell."""
 
 import sys
 
-from ofctl.sandbox.shell import run
+from ofctl.sandbox.shell import main
 
-raise SystemExit(run(sys.argv[1:]))
+raise SystemExit(main(sys.argv[1:]))

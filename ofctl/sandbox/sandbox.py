@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,18 @@ class Sandbox:
     `ofctl.sandbox.isolation`, with `/run` as directory, sockets are at the programs' default paths.
     """
 
-    def __init__(self, directory: Path, *, options: Options | None = None, state: Path | None = None) -> None:
-        """`options` are added to the agent's configuration, by group; `state` is where the intents' file goes."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        options: Options | None = None,
+        state: Path | None = None,
+        apps: Sequence[str] = (),
+    ) -> None:
+        """`options` are added to the agent's configuration, by group; `state` is where the intents' file goes.
+
+        `apps` are entries as in `[apps] load`.
+        """
         self.ovs = PrivateOvs(directory / "openvswitch")
         self.home = directory / "ofctl"
         self.intents = OvsdbServer(self.home, name="db", schema=schema_file(), file=(state or self.home) / "intents.db")
@@ -43,6 +53,7 @@ class Sandbox:
         self.agent_log = self.home / "agent.log"
         self.agent: Child | None = None
         self._options = options or {}
+        self._apps = tuple(apps)
 
     @property
     def target(self) -> str:
@@ -67,7 +78,14 @@ class Sandbox:
         """Start the agent; block until it serves. Return the seconds that this took. Raises ProcessFailed."""
         self.config_file.write_text(self._configuration())
         self.agent = Child(
-            [sys.executable, "-c", AGENT, "--config-file", str(self.config_file)],
+            [
+                sys.executable,
+                "-c",
+                AGENT,
+                "--config-file",
+                str(self.config_file),
+                *(f"--app={app}" for app in self._apps),
+            ],
             log=self.agent_log,
             env=environment(self.ovs.rundir),
         )

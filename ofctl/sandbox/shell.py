@@ -13,6 +13,7 @@ from ofctl.sandbox.ovs import environment
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.sandbox.sandbox import Sandbox, StateDirectory, exit_on_signals
 
+APP = "--app="
 CANNOT = 3
 """Exit status: this machine does not let us make a sandbox."""
 HINT = """\
@@ -31,19 +32,29 @@ The agent writes to {log}, the switch to {switch_log}.
 """
 
 
-def run(command: Sequence[str] = ()) -> int:
+def main(argv: Sequence[str]) -> int:
+    """Run the sandbox of a command line whose options `--app=ENTRY` come before its command."""
+    words = list(argv)
+    apps = []
+    while words and words[0].startswith(APP):
+        apps.append(words.pop(0).removeprefix(APP))
+    return run(words, apps=apps)
+
+
+def run(command: Sequence[str] = (), *, apps: Sequence[str] = ()) -> int:
     """Start a sandbox, run a shell in it (or `command`), stop it; return the exit status of what ran.
 
-    Outside of the namespaces this replaces the process (see `ofctl.sandbox.isolation.enter`).
+    `apps` are entries as in `[apps] load`. Outside of the namespaces this replaces the process (see
+    `ofctl.sandbox.isolation.enter`).
     """
     try:
-        enter(["-m", "ofctl.sandbox", *command])
+        enter(["-m", "ofctl.sandbox", *(f"{APP}{app}" for app in apps), *command])
     except NotPossible as problem:
         print(f"ofctl sandbox: {problem}", file=sys.stderr)
         return CANNOT
     exit_on_signals()
     try:
-        with StateDirectory() as state, Sandbox(RUN, state=state) as sandbox:
+        with StateDirectory() as state, Sandbox(RUN, state=state, apps=apps) as sandbox:
             if not command and sys.stdin.isatty():
                 log = sandbox.ovs.rundir / "ovs-vswitchd.log"
                 print(HINT.format(log=sandbox.agent_log, switch_log=log), file=sys.stderr)

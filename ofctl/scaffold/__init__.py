@@ -1,10 +1,11 @@
-"""What `ofctl app new` makes: an installable package with an app that works, and its test."""
+"""What `ofctl app new` makes: an installable package with an app or a guest that works, and its test."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 from ofctl.pipeline.anchors import NAME
 
@@ -15,10 +16,11 @@ FILES = {
     "test_app.py.in": "tests/test_$package.py",
     "flows.txt.in": "tests/golden/flows.txt",
 }
+"""Of a guest those that it has."""
 
 
-def make_feature(name: str, directory: Path) -> list[Path]:
-    """Write the files of an app named `name` below `directory/ofctl-name`, and return them.
+def make_package(kind: Literal["feature", "guest"], name: str, directory: Path) -> list[Path]:
+    """Write the files of an app or guest named `name` below `directory/ofctl-name`, and return them.
 
     Raises ValueError for a name that apps do not have, FileExistsError if the directory is there.
     """
@@ -32,10 +34,12 @@ def make_feature(name: str, directory: Path) -> list[Path]:
     root = directory / f"ofctl-{name}"
     root.mkdir(parents=True)
     written = []
+    templates = resources.files("ofctl.scaffold") / kind
     for source, target in FILES.items():
+        if not (templates / source).is_file():
+            continue
         path = root / Template(target).substitute(words)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = (resources.files("ofctl.scaffold") / "feature" / source).read_text("utf-8")
-        path.write_text(Template(text).substitute(words))
+        path.write_text(Template((templates / source).read_text("utf-8")).substitute(words))
         written.append(path)
     return written

@@ -133,13 +133,22 @@ def test_a_feature_app_may_read_packets_with_os_ken_and_be_in_another_module(
         (["a={0}/guest.py@br-a", "b={0}/guest.py@br-a"], "bridge br-a is that of a=.*; give it one of its own"),
         (["{0}/guest.py:Switch@br-a"], "a guest is a whole file or module: leave :Switch away"),
         (["{0}/guest.py@a-name-that-is-too-long"], "its name or bridge "),
+        (["{0}/__init__.py@br-a"], "that file is a package's: write NAME="),
         (["nothing"], "no module nothing, and no installed package has an entry point ofctl.apps or ofctl.guests"),
         (["no.such.module:App"], "there is no module no.such.module"),
         (["json.nothing"], "there is no module json.nothing"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_entry_and_the_cure(tmp_path: Path, entries: list[str], problem: str) -> None:
-    write(tmp_path, feature=FEATURE, guest=GUEST, both=FEATURE + GUEST, neither="import json", broken="def")
+    write(
+        tmp_path,
+        __init__=GUEST,
+        feature=FEATURE,
+        guest=GUEST,
+        both=FEATURE + GUEST,
+        neither="import json",
+        broken="def",
+    )
     (tmp_path / "notes.txt").touch()
     with pytest.raises(AppRefused, match=problem) as refused:
         find_apps([each.format(tmp_path) for each in entries], bridge="br-int")

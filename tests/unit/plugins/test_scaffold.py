@@ -17,8 +17,8 @@ from ofctl.cli.app import app
 ROOT = Path(__file__).parents[3]
 
 
-def new(name: str, directory: Path) -> Result:
-    return CliRunner().invoke(app, ["new", name, "--directory", str(directory)])
+def new(name: str, directory: Path, *options: str) -> Result:
+    return CliRunner().invoke(app, ["new", name, "--directory", str(directory), *options])
 
 
 @pytest.fixture
@@ -47,16 +47,33 @@ def test_a_new_app_and_the_examples_install_and_the_app_passes_its_test_in_a_fre
     root = tmp_path / "ofctl-my-app"
     assert str(root / "ofctl_my_app" / "__init__.py") in made.output
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
-    examples = [shutil.copytree(ROOT / "examples" / name, tmp_path / name) for name in ("feature_guard", "binder")]
+    examples = [
+        shutil.copytree(ROOT / "examples" / name, tmp_path / name)
+        for name in ("feature_guard", "feature_echo", "binder")
+    ]
     offline = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation")
     run(*pip, "install", *offline, root, *examples, cwd=tmp_path)
     look = (
         "from ofctl.apps.loading import find_apps; "
-        "print(*find_apps(['my-app', 'guard', 'tor'], bridge='br-int').classes, sep='\\n')"
+        "print(*find_apps(['my-app', 'guard', 'echo', 'tor'], bridge='br-int').classes, sep='\\n')"
     )
-    found = ["<class 'ofctl_my_app.MyApp'>", "<class 'ofctl_guard.Guard'>", "<class 'ofctl_tor.TorBinder'>"]
+    found = [
+        "<class 'ofctl_my_app.MyApp'>",
+        "<class 'ofctl_guard.Guard'>",
+        "<class 'ofctl_echo.Echo'>",
+        "<class 'ofctl_tor.TorBinder'>",
+    ]
     assert run(python, "-c", look, cwd=tmp_path).splitlines() == found
     assert "3 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=root)
+
+
+def test_a_new_guest_installs_and_passes_its_test_on_a_private_switch(tmp_path: Path, python: Path) -> None:
+    made = new("my-guest", tmp_path, "--guest")
+    assert made.exit_code == 0, made.output
+    root = tmp_path / "ofctl-my-guest"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python)
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", root, cwd=tmp_path)
+    assert "1 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=root)
 
 
 def test_a_name_that_is_none_and_a_directory_that_is_there(tmp_path: Path) -> None:
