@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from ofctl.api.convert import event_to_proto
@@ -18,6 +19,21 @@ def matches(spec: PortSpec, filters: tuple[str, ...]) -> bool:
     """Tell whether a port has the network, project, device and host that are asked for; an empty one asks for none."""
     values = (spec.network_id, spec.project_id, spec.device_id, spec.host_id)
     return all(wanted in ("", value) for wanted, value in zip(filters, values, strict=True))
+
+
+def seen_through(filters: tuple[str, ...], event: PortEvent) -> PortEvent | None:
+    """Return what an event is to a reader with these filters; None if it is nothing.
+
+    An update may change what a port is filtered by: then it comes or goes, as far as that reader can see.
+    """
+    if event.port is None:
+        return event
+    now = matches(event.port.binding.spec, filters)
+    if event.event_type is not PortEventType.CHANGED or event.before is None:
+        return event if now else None
+    if matches(event.before.binding.spec, filters):
+        return event if now else replace(event, event_type=PortEventType.REMOVED, port=event.before)
+    return replace(event, event_type=PortEventType.ADDED) if now else None
 
 
 async def port_events(
@@ -35,8 +51,8 @@ async def port_events(
         async for event in events:
             if snapshot is None:
                 snapshot = _begins_snapshot(event, epoch, after)
-            if event.port is None or matches(event.port.binding.spec, filters):
-                yield event_to_proto(event, snapshot=snapshot)
+            if (told := seen_through(filters, event)) is not None:
+                yield event_to_proto(told, snapshot=snapshot)
     raise Unavailable("the agent is stopping; watch again when it is back", reason="AGENT_STOPPING")
 
 

@@ -30,10 +30,12 @@ class PortLog:
         self._closed = False
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def write(self, event_type: PortEventType, port: PluggedPort) -> None:
-        """Append a change."""
+    def write(self, event_type: PortEventType, port: PluggedPort, *, before: PluggedPort | None = None) -> None:
+        """Append a change; `before` is the port as it was, where it was and still is."""
         self.revision += 1
-        self._events.append(PortEvent(event_type=event_type, epoch=self.epoch, revision=self.revision, port=port))
+        self._events.append(
+            PortEvent(event_type=event_type, epoch=self.epoch, revision=self.revision, port=port, before=before)
+        )
         self._wake()
 
     def close(self) -> None:

@@ -33,3 +33,5 @@ class PortEvent:
     revision: int
     port: PluggedPort | None = None
     """As it was after the change; for REMOVED as it was before; None for SYNCED."""
+    before: PluggedPort | None = None
+    """With CHANGED: as it was before."""

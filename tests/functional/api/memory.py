@@ -179,7 +179,8 @@ class MemoryEngine:
     def put(self, port: PluggedPort) -> None:
         """Keep a port, new or changed, and tell those who watch."""
         key = (port.binding.port_id, port.binding.spec.host_id)
-        self.log.write(PortEventType.CHANGED if key in self._ports else PortEventType.ADDED, port)
+        before = self._ports.get(key)
+        self.log.write(PortEventType.CHANGED if before else PortEventType.ADDED, port, before=before)
         self._ports[key] = port
 
     def _record(self, request: PlugRequest, outcome: Outcome) -> None:

@@ -110,6 +110,25 @@ async def test_filters(client: AsyncClient, filters: dict[str, str], expected: l
         assert await take(events, len(expected) - first) == expected[first:]
 
 
+async def test_an_update_makes_a_port_come_and_go(client: AsyncClient, engine: MemoryEngine, stub: Stub) -> None:
+    await client.plug(vm("a", project_id="p1"))
+    begun = engine.log.revision
+    async with aclosing(client.watch(project_id="p1")) as old, aclosing(client.watch(project_id="p2")) as new:
+        assert await take(old, 2) == ["present a", "synced snapshot"] and await take(new, 1) == ["synced snapshot"]
+        await client.update(PortSpec(port_id="a", labels={"x": "y"}), ["labels"])
+        await client.update(PortSpec(port_id="a", project_id="p2"), ["project_id"])
+        await client.update(PortSpec(port_id="a"), ["labels"])
+        assert await take(old, 1) == ["changed a"] and await take(new, 1) == ["added a"]
+        gone = await anext(old)
+        assert told(gone) == "removed a" and gone.port.spec.project_id == "p1"
+        assert await take(new, 1) == ["changed a"]
+    # A stream that is resumed tells the same.
+    request = port_pb2.WatchPortsRequest(resume_epoch=engine.log.epoch, resume_revision=begun, project_id="p2")
+    call = stub.WatchPorts(request, timeout=5)
+    assert await take(call.__aiter__(), 3) == ["added a", "changed a", "synced"]
+    call.cancel()
+
+
 async def test_a_stream_is_resumed_where_it_was_cut(client: AsyncClient, engine: MemoryEngine, stub: Stub) -> None:
     await client.plug(vm("a"))
     await client.plug(vm("b"))
