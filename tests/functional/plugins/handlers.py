@@ -1,4 +1,4 @@
-"""Apps that handle packets, for the tests: each takes the frames of one ethertype."""
+"""Apps that handle packets, for the tests: each takes the datagrams to one UDP port."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from ofctl.plugin import (
     ETH_TYPE,
+    IP_PROTO,
     ONWARD,
     SOURCE,
+    UDP_DST,
     AnchoredTable,
     FeatureApp,
     Flow,
@@ -27,13 +29,13 @@ from ofctl.plugin import (
     port_cookie,
 )
 
-SIGN = 0x88B6
-"""An experimental ethertype (IEEE 802, 9.2.4) that is not the probes'."""
+UDP_PORT = 7777
+IPV4, UDP = 0x0800, 17
 SEEN = 7
 
 
 class Taking(FeatureApp):
-    """Takes its ethertype out of the way and keeps what it was given."""
+    """Takes the datagrams out of the way and keeps what it was given."""
 
     api_version = 1
     anchored = (AnchoredTable(name="in", purpose="For tests.", after="classify"),)
@@ -44,9 +46,10 @@ class Taking(FeatureApp):
         self.taken: list[PacketIn] = []
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
-        terms = (Term(SOURCE, port.index), Term(ETH_TYPE, SIGN), Term(self.register("SEEN"), 0))
+        datagram = (Term(ETH_TYPE, IPV4), Term(IP_PROTO, UDP), Term(UDP_DST, UDP_PORT))
+        match = Match.of(Term(SOURCE, port.index), Term(self.register("SEEN"), 0), *datagram)
         mark = SetField(self.register("SEEN"), SEEN)
-        yield Flow(self.table("in"), 100, Match.of(*terms), port_cookie(port.index), (mark, ToApp(3)))
+        yield Flow(self.table("in"), 100, match, port_cookie(port.index), (mark, ToApp(3)))
 
     def packet_in(self, packet: PacketIn, world: World) -> Iterable[PacketOut]:
         self.taken.append(packet)
