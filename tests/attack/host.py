@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ofctl.engine.dropping import Limits
 from ofctl.engine.host_engine import HostEngine
 from ofctl.model.confirmation import Level
 from ofctl.model.ids import DeviceName, MacAddress, NetworkId, PhysicalNetwork, PortId
@@ -34,6 +35,7 @@ from ofctl.model.security import (
     SecurityGroupId,
     SecurityRule,
 )
+from ofctl.pipeline.anchors import place_apps
 from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs, run
 from tests.attack.cast import (
     ATTACKER,
@@ -56,7 +58,9 @@ from tests.attack.cast import (
     address,
 )
 from tests.attack.scene import Scene, ready
-from tests.functional.engine.lab import HOST, Lab, in_s
+from tests.functional.engine.lab import HOST, in_s
+from tests.functional.plugins.handlers import Passing
+from tests.functional.plugins.lab import AppLab
 
 PHYSNET = PhysicalNetwork("physnet1")
 UPLINK = "uplink"
@@ -81,6 +85,7 @@ HOSTS = AddressGroupId("hosts")
 TUNSETIFF = 0x400454CA
 IFF_TAP_NO_PI = 0x1002
 CALL_TIMEOUT_S = 30.0
+PACKET_INS = Limits(per_sender=20, per_app=200)
 
 R = TypeVar("R")
 
@@ -120,7 +125,9 @@ class AttackedHost:
         # What the kernel sends on its own account would be taken for the switch's.
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
         self.live = Live()
-        self.lab = Lab(ovs, intents)
+        self.lab = AppLab(ovs, intents)
+        # An app that asks for frames of one ethertype, for floods of them.
+        self.lab.extra = {"apps": place_apps((Passing,), {}), "packet_in_limits": PACKET_INS}
         self.descriptors: list[int] = []
         self.hub = self._hub()
         uplink = self._device(UPLINK)

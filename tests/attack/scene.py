@@ -13,6 +13,8 @@ from tests.attack.attempt import Attempt
 from tests.attack.cast import GUESTS, MEMBERS, NOBODY, ROUTER, V4_SUBNET, Member
 
 DEADLINE_S = 10.0
+RETRY_S = 0.5
+"""For a fence behind a flood: the switch may have had no room for it."""
 LONGEST = 65_535
 _numbers = itertools.count(1)
 
@@ -77,6 +79,28 @@ class Scene:
             self._fenced(sender, arrivals)
         self._rest(arrivals)
         return _in_order(arrivals)
+
+    def settle(self, sender: Member) -> None:
+        """Return when what was sent by a flood is through, and everybody gets the sender's own frames again."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            self._rest({})
+            frame = fence(sender)
+            self._write(sender, frame, tag=True)
+            if self._got_by_all(sender, frame, time.monotonic() + RETRY_S):
+                break
+            assert time.monotonic() < deadline, f"{self.name}: after the flood nobody hears {sender.name}"
+        self._rest({})
+
+    def _got_by_all(self, sender: Member, frame: bytes, until: float) -> bool:
+        """Take all that arrives until everybody has a frame, and tell whether that was in time."""
+        waiting = {device: member for member, device in self.devices.items() if member != sender}
+        while waiting and time.monotonic() < until:
+            ready, _, _ = select.select(list(waiting), [], [], max(0.0, until - time.monotonic()))
+            for device in ready:
+                if self._place(waiting[device], os.read(device, LONGEST))[1] == frame:
+                    del waiting[device]
+        return not waiting
 
     def expected(self, sender: Member, frames: Iterable[bytes]) -> Arrivals:
         """Return what comes out if nothing stops it: by what a switch, or a hub, does with an Ethernet address."""

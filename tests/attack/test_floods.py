@@ -1,0 +1,71 @@
+"""A guest sends as much as it can of what costs most; ports are plugged meanwhile, and the others go on."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from tests.attack.cast import ATTACKER, NEIGHBOUR, between
+from tests.attack.filtering import udp
+from tests.attack.floods import Flood, kinds
+from tests.attack.host import GUARDED, PACKET_INS, AttackedHost
+from tests.functional.engine.lab import in_s
+
+KINDS = kinds()
+FOR_AN_APP = "frames for an app"
+PLUGS = 3
+MEASURED_PLUGS = 50
+SLOWER = 20
+"""Times what a plug takes without a flood. On two processors, of which the flood has one, up to 8 were seen."""
+
+
+def plug_once(host: AttackedHost) -> float:
+    """Plug a port, confirmed, and unplug it; return the seconds of the plug."""
+    begun = time.monotonic()
+    host.live.call(host.lab.plug(host.lab.spec("late", network_id=GUARDED.network_id)))
+    taken = time.monotonic() - begun
+    host.live.call(host.lab.unplug("late"))
+    return taken
+
+
+async def counters(host: AttackedHost) -> Mapping[str, int]:
+    return await host.lab.engine.app_counters(deadline=in_s(5))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_ports_are_plugged_under_a_flood(host: AttackedHost, name: str) -> None:
+    before = host.live.call(counters(host))
+    with Flood(host.guarded, KINDS[name]) as flood:
+        for _ in range(PLUGS):
+            plug_once(host)
+    assert flood.sent > 1000
+    host.guarded.settle(KINDS[name].sender)
+    sent = between(ATTACKER, NEIGHBOUR, 4, udp(4800, 5000))
+    assert host.guarded.send(ATTACKER, sent) == {NEIGHBOUR.name: [sent]}
+    after = host.live.call(counters(host))
+    handed, limited = (
+        after[each] - before[each] for each in ("app.passing.packet-ins", "app.passing.packet-ins-limited")
+    )
+    if name == FOR_AN_APP:
+        assert 0 < handed <= PACKET_INS.per_app and limited
+    else:
+        assert not handed and not limited
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", KINDS)
+def test_a_plug_is_not_much_slower_under_a_flood(host: AttackedHost, name: str) -> None:
+    quiet = [plug_once(host) for _ in range(MEASURED_PLUGS)]
+    with Flood(host.guarded, KINDS[name]):
+        loud = [plug_once(host) for _ in range(MEASURED_PLUGS)]
+    host.guarded.settle(KINDS[name].sender)
+    ratio = _p99(loud) / _p99(quiet)
+    print(f"{name}: p99 {_p99(quiet) * 1000:.0f} ms, under the flood {_p99(loud) * 1000:.0f} ms")
+    assert ratio < SLOWER, f"{ratio:.1f} times as slow"
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
