@@ -40,7 +40,7 @@ def test_sdist_and_wheel_build_and_the_stubs_are_in_the_wheel(source: Path) -> N
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert "protos/ofctl/v1/port.proto" in names and not names & GENERATED
     with zipfile.ZipFile(wheel) as archive:
-        assert set(archive.namelist()) >= GENERATED
+        assert set(archive.namelist()) >= GENERATED | {"ofctl/py.typed", "ofctl/scaffold/guest/app.py.in"}
     assert not list((source / "ofctl" / "v1").glob("*_pb2*")), "a build leaves nothing in the source tree"
     imported = subprocess.run(
         [sys.executable, "-c", "import ofctl.client; print(ofctl.client.__file__)"],
