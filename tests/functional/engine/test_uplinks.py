@@ -71,6 +71,7 @@ async def test_frames_leave_with_the_tag_of_the_network(
         network_type=network_type,
         segmentation_id=tag,
         physical_network=PHYSNET,
+        port_security=False,
     )
     await lab.apply_network(network)
     spec = lab.spec("p1", network_id=network.network_id, mac_address=MacAddress("52:54:00:00:00:01"))
