@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -55,8 +55,8 @@ class GuestLab:
             assert time.monotonic() < deadline, f"{missing}\n{self.log()}"
             time.sleep(0.02)
 
-    def host(self, bridge: str) -> tuple[Namespace, str]:
-        """Put a host on a bridge; return its namespace and address."""
+    def host(self, bridge: str, *settings: str) -> tuple[Namespace, str]:
+        """Put a host on a bridge, with settings of the port such as `tag=5`; return its namespace and address."""
         number = next(self._numbers)
         namespace = self._stack.enter_context(Namespace())
         device, address = f"h{number}", f"10.9.0.{number}"
@@ -65,7 +65,7 @@ class GuestLab:
         namespace.run("ip", "link", "set", "eth0", "up")
         namespace.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
         run("ip", "link", "set", device, "up")
-        self.ovs.vsctl("add-port", bridge, device)
+        self.ovs.vsctl("add-port", bridge, device, *settings)
         return namespace, address
 
     def forget(self, name: str) -> None:
@@ -111,12 +111,18 @@ Start = Callable[..., GuestLab]
 def guests(netns: None, rundir: Path) -> Iterator[Start]:
     """Start a sandbox with guests: name and source, which is a path or the text of a Python file.
 
-    `fenced` has the fence of those that are on the owned bridge, by name.
+    `fenced` has the fence of those that are on the owned bridge, by name; `options` and `agent` are the groups [guests]
+    and [agent] of the configuration; `bridges` are there before the agent, and forward as switches do.
     """
     with ExitStack() as stack:
 
         def start(
-            *, options: dict[str, object] | None = None, fenced: Mapping[str, str] | None = None, **sources: str | Path
+            *,
+            options: dict[str, object] | None = None,
+            fenced: Mapping[str, str] | None = None,
+            agent: dict[str, object] | None = None,
+            bridges: Sequence[str] = (),
+            **sources: str | Path,
         ) -> GuestLab:
             run_dir = rundir / "guests"
             entries = []
@@ -128,10 +134,16 @@ def guests(netns: None, rundir: Path) -> Iterator[Start]:
                 fence = (fenced or {}).get(name)
                 entries.append(f"{name}={source}@" + (f"fence:{fence}" if fence else f"br-{name}"))
             settings: dict[str, dict[str, object]] = {
+                "agent": agent or {},
                 "apps": {"load": ",".join(entries)},
                 "guests": {"run_dir": run_dir, **(options or {})},
             }
-            sandbox = stack.enter_context(Sandbox(rundir, options=settings))
+            sandbox = Sandbox(rundir, options=settings)
+            stack.callback(sandbox.stop)
+            sandbox.start_switch()
+            for bridge in bridges:
+                sandbox.ovs.vsctl("add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev")
+            sandbox.start_agent()
             return GuestLab(sandbox, stack, settings["apps"])
 
         yield start

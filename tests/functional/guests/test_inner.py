@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ofctl.client import ConfirmationLevel
+from ofctl.client import ConfirmationLevel, Network, NetworkType, Subnet
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.v1.host_pb2 import App, AppState
 from tests.functional.engine.lab import Namespace
@@ -226,6 +226,7 @@ def test_hostile_guests_harm_neither_plugs_nor_each_other(guests: Start, rundir:
     lab = guests(**everybody, fenced=dict.fromkeys(everybody, "from-port"), options={"max_change_rate": 200})
     one, _, _ = lab.plugged("p1")
     _, other, _ = lab.plugged("p2")
+    fragments = lab.ovs.ovs_ofctl("get-frags", "br-int")
     for name in everybody:
         lab.running(name)
     for name in names:
@@ -235,5 +236,29 @@ def test_hostile_guests_harm_neither_plugs_nor_each_other(guests: Start, rundir:
         lab.plugged(f"with-{name}", level=PIPELINE)
     good = lab.app("good")
     assert good.state == RUNNING and not good.last_error and not good.restarts
-    assert "normal" in lab.ovs.ovs_ofctl("get-frags", "br-int")
+    assert lab.ovs.ovs_ofctl("get-frags", "br-int") == fragments
+    audited(lab)
+
+
+def test_frames_from_an_uplink_stay_in_the_network_that_they_came_in(guests: Start, rundir: Path) -> None:
+    """Two networks on one uplink, and one learning switch for both, which says of a frame no more than its port."""
+    lab = guests(
+        learn=EXAMPLES / "learning_switch.py",
+        fenced={"learn": "from-port"},
+        agent={"physical_networks": "physical:br-out"},
+        bridges=("br-out",),
+    )
+    lab.running("learn")
+    for name, tag in {"n1": 100, "n2": 200}.items():
+        network = Network(
+            network_id=name,
+            type=NetworkType.NETWORK_TYPE_VLAN,
+            physical_network="physical",
+            segmentation_id=tag,
+            subnets=[Subnet(cidr="10.9.0.0/24")],
+        )
+        lab.client.apply_network(network)
+        one, _, _ = lab.plugged(f"p-{name}", name)
+        _, outside = lab.host("br-out", f"tag={tag}")
+        assert one.pings(outside, count=3), lab.log()
     audited(lab)
