@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,8 @@ from ofctl.engine.zones import PortZones
 from ofctl.errors import DriverError, Unavailable
 from ofctl.model.confirmation import Confirmation, Level
 from ofctl.model.ids import DeviceName, PhysicalNetwork
-from ofctl.model.network import IpInterface, Network
-from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, VmConsumer
+from ofctl.model.network import IpAddress, IpInterface, Network
+from ofctl.model.port import Binding, NamespaceConsumer, VmConsumer
 from ofctl.model.vif import DatapathType, VifDetails
 from ofctl.netlink.devices import Devices
 from ofctl.netlink.specs import Ensured, TapSpec, VethSpec, tap_mac
@@ -142,7 +142,8 @@ class Chassis:
             netns_path=consumer.netns_path,
             peer_name=consumer.interface_name,
             peer_mac=binding.mac_address,
-            addresses=consumer.addresses or _addresses_in(network, binding.spec),
+            addresses=consumer.addresses or _addresses_in(network, binding.spec.fixed_ips),
+            former_addresses=_addresses_in(network, binding.former_ips),
             routes=consumer.routes,
             checksum_offload_off=self.checksum_offload_must_be_off,
             netns_field=f"port.{'container' if consumer.container else 'namespace'}.netns_path",
@@ -309,11 +310,11 @@ class Chassis:
         )
 
 
-def _addresses_in(network: Network, spec: PortSpec) -> tuple[IpInterface, ...]:
-    """Return the fixed addresses with the prefix length of their subnets."""
-    found = []
-    for address in spec.fixed_ips:
-        subnet = network.subnet_of(address)
-        assert subnet is not None
-        found.append(ipaddress.ip_interface(f"{address}/{subnet.cidr.prefixlen}"))
-    return tuple(found)
+def _addresses_in(network: Network, addresses: Iterable[IpAddress]) -> tuple[IpInterface, ...]:
+    """Return addresses with the prefix length of their subnets, but those that no subnet holds any more."""
+    subnets = ((address, network.subnet_of(address)) for address in addresses)
+    return tuple(
+        ipaddress.ip_interface(f"{address}/{subnet.cidr.prefixlen}")
+        for address, subnet in subnets
+        if subnet is not None
+    )

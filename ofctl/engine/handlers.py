@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ofctl.engine.port_work import PortWork
 from ofctl.engine.stages import DOWN, Stage, Walk
+from ofctl.engine.verification import inspect
 from ofctl.errors import NotFound, OfctlError, OutcomeUnknown, ResourceExhausted, Unavailable
 from ofctl.model.confirmation import Level, Outcome, RequestRecord
-from ofctl.model.port import PortState
+from ofctl.model.network import IpAddress
+from ofctl.model.port import Binding, NamespaceConsumer, PortSpec, PortState
 
 if TYPE_CHECKING:
     from ofctl.engine.operation import Operation
@@ -47,6 +49,7 @@ async def _write_amendment(operation: Operation, deadline: float) -> None:
             replace(
                 member.before,
                 spec=member.spec,
+                former_ips=_taken_away(member.before, member.spec),
                 revision=member.before.revision + 1,
                 generation=operation.fences.seen(member.key),
                 confirmation=None,
@@ -62,6 +65,15 @@ async def _write_amendment(operation: Operation, deadline: float) -> None:
     operation.written = True
     for member, binding in zip(operation.members, amended, strict=True):
         member.binding = binding
+
+
+def _taken_away(before: Binding, after: PortSpec) -> tuple[IpAddress, ...]:
+    """Return the addresses that the interface in a namespace may have and must not have with the spec `after`."""
+    consumer = after.consumer
+    if not isinstance(consumer, NamespaceConsumer) or consumer.addresses:
+        return ()
+    had = dict.fromkeys((*before.former_ips, *before.spec.fixed_ips))
+    return tuple(address for address in had if address not in after.fixed_ips)
 
 
 async def make_devices(operation: Operation, deadline: float) -> None:
@@ -111,7 +123,8 @@ async def write_confirmation(operation: Operation, deadline: float) -> None:
         binding = member.present
         if binding.state is not PortState.ACTIVE:
             binding = binding.in_state(PortState.ACTIVE, "", at_ms=now_ms)
-        member.binding = replace(binding, confirmation=confirmation, generation=operation.fences.seen(member.key))
+        seen = operation.fences.seen(member.key)
+        member.binding = replace(binding, confirmation=confirmation, generation=seen, former_ips=())
     first = _closed(operation, operation.first, Outcome.CONFIRMED, now_ms)
     present = [member.present for member in operation.members]
     await operation.store.update_bindings(present, first, deadline=deadline)
@@ -195,7 +208,8 @@ async def revert_intent(operation: Operation, deadline: float) -> None:
     """Make durable that the ports are as before, and that the requests have changed nothing."""
     for member in operation.members:
         assert member.before is not None
-        member.binding = replace(member.before, generation=operation.fences.seen(member.key))
+        taken = _taken_away(member.present, member.before.spec)
+        member.binding = replace(member.before, generation=operation.fences.seen(member.key), former_ips=taken)
         member.spec = member.before.spec
         member.timings.clear()
         member.frames, member.note = (), ""
@@ -243,7 +257,7 @@ async def close_unchanged(operation: Operation, deadline: float) -> None:
     for member in operation.members:
         if shown:
             evidence = operation.chassis.evidence(member, level, at_ms=now_ms)
-            member.binding = replace(member.present, confirmation=evidence)
+            member.binding = replace(member.present, confirmation=evidence, former_ips=())
     if not operation.written:
         # Refused before anything was written; perhaps there is no room on the disk for the outcome either.
         operation.records = [_closed(operation, record, Outcome.UNCHANGED, now_ms) for record in operation.records]
@@ -257,6 +271,14 @@ async def close_unchanged(operation: Operation, deadline: float) -> None:
 def _reached(operation: Operation, stage: Stage) -> bool:
     """Tell whether the walk down has been in `stage`, so that something of it may be there."""
     return operation.deepest in DOWN[DOWN.index(stage) :]
+
+
+# Of a check
+
+
+async def look(operation: Operation, deadline: float) -> None:
+    """Look at devices and rows, and have the switch answer."""
+    await _each(partial(inspect, operation.chassis), operation.members, deadline)
 
 
 # The ports of a stage
@@ -308,4 +330,5 @@ HANDLERS: dict[Stage, Callable[[Operation, float], Awaitable[None]]] = {
     Stage.REATTACHMENT: reattach,
     Stage.REBINDING: rebind,
     Stage.CLOSURE: close_unchanged,
+    Stage.INSPECTION: look,
 }

@@ -7,25 +7,17 @@ address at the same time exactly one is refused, at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from ofctl.errors import AlreadyExists, InvalidField, NotFound, Refused, ResourceExhausted
+from ofctl.engine.admission import Claim, admitted_mtu, check_addresses, check_vif_type, claims_of
+from ofctl.engine.group_inventory import GroupInventory
+from ofctl.errors import AlreadyExists, NotFound, Refused, ResourceExhausted
 from ofctl.model.ids import DeviceName, HostId, NetworkId, PhysicalNetwork, PortId, derived_device_name, derived_mac
 from ofctl.model.network import Network, NetworkType, NumberedNetwork
 from ofctl.model.port import PortSpec, VifType, VmConsumer
 
 Key = tuple[PortId, HostId]
 BUILT_VIF_TYPES = (VifType.TAP, VifType.VETH)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something that one port alone may have. `field` is where the caller asked for it."""
-
-    kind: str
-    scope: str
-    wanted: tuple[str, ...]
-    field: str = field(compare=False)
 
 
 class Inventory:
@@ -45,6 +37,9 @@ class Inventory:
         self.physical_networks = physical_networks
         self._networks: dict[NetworkId, NumberedNetwork] = {}
         self._specs: dict[Key, PortSpec] = {}
+        self._wanted: dict[Key, PortSpec] = {}
+        """What updates under way make of specs: until they are over, what is in either is taken."""
+        self.groups = GroupInventory(self.specs)
         self._claims: dict[Key, tuple[Claim, ...]] = {}
         self._holders: dict[Claim, Key] = {}
 
@@ -81,9 +76,9 @@ class Inventory:
         if network.network_id not in self._networks:
             return
         present = self._networks[network.network_id].network
-        for key, spec in self._specs.items():
+        for spec in self.specs():
             if spec.network_id == network.network_id:
-                self._check_port_fits(key[0], spec, present, network)
+                self._check_port_fits(spec.port_id, spec, present, network)
 
     def _check_port_fits(self, port_id: PortId, spec: PortSpec, present: Network, wanted: Network) -> None:
         for name in ("network_type", "segmentation_id", "physical_network"):
@@ -128,6 +123,11 @@ class Inventory:
     def __iter__(self) -> Iterator[Key]:
         return iter(sorted(self._specs))
 
+    def specs(self) -> Iterator[PortSpec]:
+        """Yield what is intended, and for ports with an update under way what is wanted, too."""
+        yield from self._specs.values()
+        yield from self._wanted.values()
+
     def admit(self, spec: PortSpec) -> tuple[PortSpec, DeviceName]:
         """Return the spec with its defaults filled in and the name of its device; changes nothing.
 
@@ -151,33 +151,61 @@ class Inventory:
                 reason="NO_UPLINK",
                 subject="port.network_id",
             )
-        _check_vif_type(spec)
-        mtu = _admitted_mtu(spec, network)
+        check_vif_type(spec)
+        mtu = admitted_mtu(spec, network)
         mac = spec.mac_address or derived_mac(spec.port_id)
         prefix = self._device_prefix if isinstance(spec.consumer, VmConsumer) else "v" + self._device_prefix
         device = spec.requested_device or derived_device_name(prefix, spec.port_id)
-        _check_addresses(spec, network)
+        check_addresses(spec, network)
+        self.groups.check_port(spec)
         admitted = replace(spec, mac_address=mac, mtu=mtu)
-        for claim in _claims_of(admitted, device):
+        for claim in claims_of(admitted, device):
             holder = self._holders.get(claim)
             if holder is not None:
-                raise AlreadyExists(
-                    f"{claim.field}: {' '.join(claim.wanted)} is in use by port {holder[0]!r}",
-                    reason=f"{claim.kind}_IN_USE",
-                    subject=claim.field,
-                )
+                raise AlreadyExists(_in_use(claim, holder), reason=f"{claim.kind}_IN_USE", subject=claim.field)
         return admitted, device
 
     def claim(self, spec: PortSpec, device: DeviceName) -> None:
         """Reserve everything that an admitted spec needs for itself."""
         key = (spec.port_id, spec.host_id)
         self._specs[key] = spec
-        self._claims[key] = _claims_of(spec, device)
+        self._claims[key] = claims_of(spec, device)
         self._holders.update(dict.fromkeys(self._claims[key], key))
+
+    def begin_update(self, spec: PortSpec, device: DeviceName) -> None:
+        """Admit what an update makes of a port that is there, and reserve it besides what the port has.
+
+        Raises InvalidField or Refused, and then changes nothing.
+        """
+        key = (spec.port_id, spec.host_id)
+        network = self.network(spec.network_id).network
+        admitted_mtu(spec, network)
+        check_addresses(spec, network)
+        self.groups.check_port(spec)
+        wanted = claims_of(spec, device)
+        for claim in wanted:
+            holder = self._holders.get(claim, key)
+            if holder != key:
+                raise Refused(_in_use(claim, holder), reason=f"{claim.kind}_IN_USE", subject=claim.field)
+        self._wanted[key] = spec
+        self._claims[key] = tuple(dict.fromkeys((*self._claims[key], *wanted)))
+        self._holders.update(dict.fromkeys(wanted, key))
+
+    def end_update(self, spec: PortSpec, device: DeviceName) -> None:
+        """Keep only what the port has now: `spec` is what the update came to."""
+        key = (spec.port_id, spec.host_id)
+        if self._wanted.pop(key, None) is None:
+            return
+        kept = claims_of(spec, device)
+        for claim in set(self._claims[key]) - set(kept):
+            self._holders.pop(claim, None)
+        self._claims[key] = kept
+        self._specs[key] = spec
 
     def release(self, key: Key) -> None:
         """Give back what was claimed for a port; no error if there was nothing."""
         self._specs.pop(key, None)
+        self._wanted.pop(key, None)
         for claim in self._claims.pop(key, ()):
             self._holders.pop(claim, None)
 
@@ -195,48 +223,8 @@ class Inventory:
         return asked == present
 
 
-def _claims_of(spec: PortSpec, device: DeviceName) -> tuple[Claim, ...]:
-    claims = [
-        Claim("MAC", spec.network_id, ("MAC address", str(spec.mac_address)), "port.mac_address"),
-        Claim("DEVICE", "", ("device", device), "port.device_name"),
-    ]
-    for number, address in enumerate(spec.fixed_ips):
-        claims.append(Claim("ADDRESS", spec.network_id, ("address", str(address)), f"port.fixed_ips[{number}]"))
-    if not isinstance(spec.consumer, VmConsumer):
-        where = "port.container" if spec.consumer.container else "port.namespace"
-        inner = ("interface", spec.consumer.interface_name)
-        claims.append(Claim("INTERFACE", spec.consumer.netns_path, inner, f"{where}.interface_name"))
-    return tuple(claims)
-
-
-def _check_addresses(spec: PortSpec, network: Network) -> None:
-    for number, address in enumerate(spec.fixed_ips):
-        where = f"port.fixed_ips[{number}]"
-        subnet = network.subnet_of(address)
-        if subnet is None:
-            ranges = ", ".join(str(each.cidr) for each in network.subnets) or "none"
-            raise InvalidField(where, f"{address} is no host address of a subnet of {spec.network_id!r} ({ranges})")
-        if address == subnet.gateway:
-            raise InvalidField(where, f"{address} is the gateway of {subnet.cidr}")
-
-
-def _check_vif_type(spec: PortSpec) -> None:
-    if spec.vif_types and spec.vif_type not in spec.vif_types:
-        usable = ", ".join(sorted(vif_type.name for vif_type in spec.vif_types))
-        raise Refused(
-            f"port.vif_types: this host gives such a consumer {spec.vif_type.name}, and the caller can use {usable}",
-            reason="VIF_TYPE",
-            subject="port.vif_types",
-        )
-
-
-def _admitted_mtu(spec: PortSpec, network: Network) -> int:
-    mtu = network.mtu if spec.mtu is None else spec.mtu
-    if mtu > network.mtu:
-        raise InvalidField("port.mtu", f"{mtu} is above the MTU {network.mtu} of network {network.network_id!r}")
-    if mtu < 1280 and any(address.version == 6 for address in spec.fixed_ips):
-        raise InvalidField("port.mtu", f"{mtu} is below 1280, the least for a port with an IPv6 address (RFC 8200)")
-    return mtu
+def _in_use(claim: Claim, holder: Key) -> str:
+    return f"{claim.field}: {' '.join(claim.wanted)} is in use by port {holder[0]!r}"
 
 
 def _same_segment(left: Network, right: Network) -> bool:

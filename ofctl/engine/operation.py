@@ -20,7 +20,7 @@ from ofctl.engine.clock import Clock
 from ofctl.engine.fences import Fences
 from ofctl.engine.handlers import HANDLERS
 from ofctl.engine.port_work import PortWork
-from ofctl.engine.stages import DOWN, TERMINAL, Event, Stage, Walk, deeper, next_stage
+from ofctl.engine.stages import FORWARD, TERMINAL, Event, Stage, Walk, deeper, next_stage
 from ofctl.errors import Cancelled, DeadlineExceeded, OfctlError, OutcomeUnknown, Unavailable
 from ofctl.log import bound, fields
 from ofctl.model.confirmation import Level, Outcome, RequestRecord, StageTiming
@@ -98,15 +98,15 @@ class Operation:
 
     @property
     def keeps_trying(self) -> bool:
-        """Whether a failure is tried again instead of undone. An update never is: the port is there without it."""
-        if self.walk is Walk.UPDATE:
+        """Whether a failure is tried again instead of undone: never of a port that is there without it."""
+        if self.walk is not Walk.PLUG:
             return False
         return self.persistent or all(member.spec.recovery is Recovery.KEEP_TRYING for member in self.members)
 
     @property
     def turned(self) -> bool:
         """Whether the walk goes back up, or will at the next stage: nobody who wants the ports may join."""
-        return self.stage not in DOWN or self._abort is not None or self.failure is not None
+        return self.stage not in FORWARD or self._abort is not None or self.failure is not None
 
     def abort(self, error: OfctlError) -> None:
         """Turn the walk round at the next stage, for `error`; without effect on the walk back up."""
@@ -147,6 +147,15 @@ class Operation:
             self.waiters -= 1
         if self.failure is not None and not self.confirmed:
             raise self._with_outcome(self.failure)
+
+    async def verdict(self, deadline: float) -> bool:
+        """Return when the walk is over (True), or has failed and goes on trying (False); raise DeadlineExceeded."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._verdict()
+        except TimeoutError:
+            raise self._out_of_time() from None
+        return self.finished
 
     async def _verdict(self) -> None:
         watched = self._failed_once if self.keeps_trying else self._finished
@@ -202,7 +211,7 @@ class Operation:
     async def _step(self) -> Event:
         """Run the handler of the present stage and return what happened; no OfctlError leaves here."""
         handler = HANDLERS[self.stage]
-        down = self.stage in DOWN
+        down = self.stage in FORWARD
         begun = self.clock.monotonic()
         try:
             if down:

@@ -11,7 +11,7 @@ from ofctl.engine.clock import Clock
 from ofctl.engine.inventory import Inventory, Key
 from ofctl.engine.operation import Operation
 from ofctl.engine.port_log import PortLog
-from ofctl.engine.stages import Stage
+from ofctl.engine.stages import TERMINAL, Stage
 from ofctl.errors import NotFound
 from ofctl.model.confirmation import Confirmation, Outcome, RequestRecord
 from ofctl.model.events import PortEventType
@@ -85,6 +85,9 @@ class PortBook:
                 del self._operations[member.key]
             if operation.confirmed or operation.stage is Stage.UNCHANGED:
                 self._put(member.present)
+            if member.before is not None:
+                kept = member.present if operation.stage in TERMINAL else member.before
+                self._inventory.end_update(kept.spec, member.device)
             if operation.confirmed:
                 self._troubles.pop(member.key, None)
             elif operation.stage is Stage.ABSENT and not member.existed:
@@ -229,7 +232,7 @@ class PortBook:
                 continue
             if before is None or before != now or before.binding.confirmation != now.binding.confirmation:
                 self._published[key] = now
-                self.log.write(PortEventType.ADDED if before is None else PortEventType.CHANGED, now)
+                self.log.write(PortEventType.ADDED if before is None else PortEventType.CHANGED, now, before=before)
 
     def publish_all(self) -> None:
         """Tell those who watch about every port that is not as they were told last."""

@@ -10,6 +10,8 @@ tries again.
 An update walks the same way down, from INTENT, with the new spec. What fails sends it on the walk back, to a port as it
 was before: first durably, so that whoever dies meanwhile wakes up with the old spec, then in the switch. Device, row
 and binders come last: what cannot be put back there leaves a port that is mended, with the old spec.
+
+A check changes nothing: it looks at device and row, has the switch answer, and goes on as a plug does, for evidence.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class Walk(enum.Enum):
     PLUG = "plug"
     """Also an unplug, which is its way back up."""
     UPDATE = "update"
+    CHECK = "check"
 
 
 class Stage(enum.Enum):
@@ -54,6 +57,7 @@ class Stage(enum.Enum):
     REBINDING = "rebinding"
     CLOSURE = "closure"
     UNCHANGED = "unchanged"
+    INSPECTION = "inspection"
 
 
 class Event(enum.Enum):
@@ -99,6 +103,9 @@ BACK = (
     Stage.CLOSURE,
     Stage.UNCHANGED,
 )
+LOOKING = (Stage.INSPECTION, Stage.DATAPATH, Stage.READBACK, Stage.PROBE, Stage.RECORD, Stage.CONFIRMED)
+FORWARD = frozenset({*DOWN, Stage.INSPECTION})
+"""Stages that a caller waits for, and that an abort or the deadline ends."""
 TERMINAL = frozenset({Stage.CONFIRMED, Stage.ABSENT, Stage.UNCHANGED})
 
 Transitions = dict[tuple[Stage, Event], Stage]
@@ -144,6 +151,12 @@ TRANSITIONS: dict[Walk, Transitions] = {
         (Stage.REATTACHMENT, Event.FAILED): Stage.CLOSURE,
         (Stage.REBINDING, Event.FAILED): Stage.CLOSURE,
     },
+    Walk.CHECK: {
+        **{(stage, Event.DONE): following for stage, following in itertools.pairwise(LOOKING)},
+        **{(stage, Event.FAILED): Stage.UNCHANGED for stage in LOOKING[:-1]},
+        **{(stage, Event.SWITCH_LOST): Stage.INSPECTION for stage in LOOKING[:-2]},
+        (Stage.RECORD, Event.SWITCH_LOST): Stage.RECORD,
+    },
 }
 
 
@@ -166,7 +179,8 @@ def deeper(stage: Stage, other: Stage) -> Stage:
 
 def diagram(walk: Walk) -> str:
     """Return the machine of a walk as a Mermaid state diagram, for docs/architecture.md."""
-    lines = ["stateDiagram-v2", f"    [*] --> {Stage.ADMISSION.value}"]
+    first = Stage.INSPECTION if walk is Walk.CHECK else Stage.ADMISSION
+    lines = ["stateDiagram-v2", f"    [*] --> {first.value}"]
     transitions = TRANSITIONS[walk]
     for (source, event), target in transitions.items():
         lines.append(f"    {source.value} --> {target.value}: {event.value}")

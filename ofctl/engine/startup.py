@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ofctl.apps.fencing import Fencing
 from ofctl.engine.binding import BIND_TIMEOUT_S, Annotations, Binders, describe_apps
@@ -24,15 +23,13 @@ from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
 from ofctl.engine.packet_handlers import PacketHandlers
-from ofctl.engine.port_work import PortWork
-from ofctl.engine.stages import Stage
+from ofctl.engine.restoring import Restoration
 from ofctl.engine.world_edits import PortPlace
 from ofctl.engine.zones import PortZones
-from ofctl.errors import Aborted, NotFound, OfctlError, Refused, Unavailable
-from ofctl.log import bound, fields
-from ofctl.model.confirmation import Outcome
+from ofctl.errors import OfctlError, Refused, Unavailable
+from ofctl.log import fields
 from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
-from ofctl.model.port import Binding, PortState, Recovery
+from ofctl.model.port import PortState
 from ofctl.model.vif import DatapathType
 from ofctl.netlink.devices import Devices
 from ofctl.netlink.namespace_watch import NamespaceWatch
@@ -170,28 +167,33 @@ class Host:
         engine.packet_counters = handlers.counters
         for network in intents.networks:
             self.inventory.put_network(network)
+        for security_group in intents.security_groups:
+            self.inventory.groups.put_security_group(security_group)
+        for address_group in intents.address_groups:
+            self.inventory.groups.put_address_group(address_group)
         engine.book.adopt(intents.bindings, intents.requests)
         engine.fences.adopt(intents.bindings, intents.fences)
-        wanted = [binding for binding in intents.bindings if binding.state not in (PortState.BUILD, PortState.REMOVING)]
-        await self._remove_leftovers(intents.bindings, deadline)
         await self.binders.open()
         self._namespaces = NamespaceWatch()
         drift = Drift(engine, self._namespaces, rebuild=self._rebuild)
+        restoration = Restoration(engine, drift, intents.bindings, intents.requests)
+        await restoration.remove_leftovers(deadline=deadline)
         self.devices.watch(drift.link_changed)
         self.database.subscribe(drift.database_changed)
         await self.devices.start_watching(deadline=deadline)
-        await self._restore(drift, engine, wanted, deadline)
+        await restoration.restore(deadline=deadline)
         tables.preload(
             intents.networks,
             (PortPlace.of(binding, self.inventory.network(binding.network_id).index) for binding in intents.bindings),
+            intents.security_groups,
+            intents.address_groups,
         )
         tables.rehearse()
         await tables.start()
         await tables.wait_resynced(deadline=deadline)
         await handlers.start()
         drift.restored()
-        self._finish_interrupted(engine, intents.bindings)
-        self._mend_unrestored(engine)
+        restoration.finish()
         self._serving = True
         self._on_ready(True)
 
@@ -293,78 +295,3 @@ class Host:
     def _refuse_uplink(self, physical_network: PhysicalNetwork, problem: str) -> None:
         self._uplink_problems[physical_network] = problem
         logger.error("no uplink for %s: %s", physical_network, problem)
-
-    async def _remove_leftovers(self, bindings: tuple[Binding, ...], deadline: float) -> None:
-        """Remove our rows and devices that no intent names, rows first; and rows of which the device is gone.
-
-        After a reboot those are all: a switch that is asked to let go of each, and then to take it again, takes twice
-        as long to restore (200 ports: 3.7 s; 1.4 s when it has let go of all beforehand).
-        """
-        known = {binding.device for binding in bindings}
-        owned = await self.devices.owned(deadline=deadline)
-        there = {state.device for state in owned}
-        rows = [
-            state.device
-            for state in self.database.interfaces().values()
-            if state.ours and state.port_id is not None and state.device not in known & there
-        ]
-        await asyncio.gather(*(self.database.detach(device, deadline=deadline) for device in rows))
-        leftovers = [state for state in owned if state.device not in known]
-        await asyncio.gather(
-            *(self.devices.remove(state.device, port_id=None, deadline=deadline) for state in leftovers)
-        )
-        if rows or leftovers:
-            logger.warning("removed leftovers", extra=fields(rows=len(rows), devices=len(leftovers)))
-
-    async def _restore(self, drift: Drift, engine: HostEngine, bindings: list[Binding], deadline: float) -> None:
-        """Make sure of device and row of every port that was plugged, all side by side; note those that fail.
-
-        The devices first, so that their rows go in one transaction: of each, ovs-vswitchd reconfigures every port.
-        """
-        works = [engine.work_on(binding, existed=True) for binding in bindings]
-        for restore in (engine.chassis.make_device, engine.chassis.reattach, engine.chassis.bind):
-            done = await asyncio.gather(*(self._restored(drift, engine, restore, work, deadline) for work in works))
-            works = [work for work, restored in zip(works, done, strict=True) if restored]
-
-    async def _restored(
-        self,
-        drift: Drift,
-        engine: HostEngine,
-        restore: Callable[..., Coroutine[Any, Any, None]],
-        work: PortWork,
-        deadline: float,
-    ) -> bool:
-        with bound(port=work.spec.port_id, stage="restore"):
-            try:
-                await restore(work, deadline=deadline)
-            except (OfctlError, NotFound) as error:
-                logger.error("a port cannot be restored: %s", error, extra=fields(reason=error.reason))
-                if error.reason == "NO_NETNS":
-                    drift.await_namespace(work.key)
-                else:
-                    engine.book.trouble(work.key, PortState.DOWN, error.reason)
-                return False
-        return True
-
-    def _mend_unrestored(self, engine: HostEngine) -> None:
-        """Go on with the ports that could not be restored, now that everybody else is served."""
-        for binding in engine.book.durables():
-            key = (binding.port_id, binding.spec.host_id)
-            waits = engine.book.port(key).binding
-            if waits.state is PortState.DOWN and waits.state_reason != "AWAITING_NAMESPACE":
-                engine.mend(binding)
-
-    def _finish_interrupted(self, engine: HostEngine, bindings: tuple[Binding, ...]) -> None:
-        """Finish what was in flight when the last agent died: as the recovery policy of its request says."""
-        for binding in bindings:
-            if binding.state is PortState.BUILD and binding.spec.recovery is Recovery.KEEP_TRYING:
-                operation = engine.operation((engine.work_on(binding, existed=False),), Stage.DEVICE, persistent=True)
-            elif binding.state in (PortState.BUILD, PortState.REMOVING):
-                operation = engine.operation((engine.work_on(binding, existed=False),), Stage.REVOCATION)
-                operation.failure = Aborted("the agent was restarted during the call", reason="AGENT_RESTARTED")
-            else:
-                continue
-            record = engine.book.earlier_request(binding.request_id)
-            if record is not None and record.outcome is Outcome.IN_PROGRESS:
-                operation.records = [record]
-            engine.begin(operation)

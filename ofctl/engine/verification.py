@@ -15,6 +15,52 @@ from ofctl.model.confirmation import Confirmation, Level, StageTiming
 from ofctl.pipeline.world import World
 
 
+async def inspect(chassis: Chassis, work: PortWork, *, deadline: float) -> None:
+    """Look at the device and the row of a port, and have the switch answer for its flows.
+
+    Raises DriverError (reason as of a DEGRADED port), Unavailable.
+    """
+    await look_at_device(chassis, work, deadline)
+    look_at_row(chassis, work)
+    await pass_barrier(chassis, work, deadline)
+
+
+async def look_at_device(chassis: Chassis, work: PortWork, deadline: float) -> None:
+    """Take the device as it is. Raises DriverError if it is not as it must be."""
+    binding = work.present
+    state = await chassis.devices.state(binding.device, deadline=deadline)
+    _raise(work, link_problem(chassis, binding, state), f"device {binding.device}")
+    work.state = state
+
+
+def look_at_row(chassis: Chassis, work: PortWork) -> None:
+    """Take the ofport from the row. Raises DriverError if the row is not as it must be."""
+    binding = work.present
+    row = chassis.database.interface(binding.device)
+    _raise(work, row_problem(chassis, binding, row), f"the row of {binding.device}")
+    work.ofport = row.ofport if row is not None else None
+
+
+async def pass_barrier(chassis: Chassis, work: PortWork, deadline: float) -> None:
+    """Have the switch answer. Raises DriverError if it is not to forward by what is intended."""
+    binding, tables = work.present, chassis.tables
+    work.receipt = await tables.apply(Nothing(), deadline=deadline)
+    port = tables.world.ports.get(binding.numbers.index)
+    place = PortPlace.of(binding, work.network.index)
+    if port is None or work.ofport is None or port != place.at(work.ofport):
+        _raise(work, "FLOWS_CHANGED", "what the switch forwards by")
+    work.flows = tables.closure_of(binding.numbers.index).flows
+
+
+def _raise(work: PortWork, problem: str | None, what: str) -> None:
+    if problem is not None:
+        raise DriverError(
+            f"port {work.spec.port_id!r} is not as it was confirmed: {what} ({problem})",
+            reason=problem,
+            metadata={"port_id": work.spec.port_id},
+        )
+
+
 class Verification:
     """One look at one port, stage by stage, in the order of a plug."""
 
@@ -26,17 +72,17 @@ class Verification:
 
     async def run(self, level: Level) -> Confirmation:
         """Return the evidence at `level`. Raises DriverError (reason as of a DEGRADED port), Unavailable, ..."""
-        await self._timed("device", self._look_at_device())
-        await self._timed("attachment", self._look_at_row())
-        await self._timed("flows", self._pass_barrier())
+        chassis, work, deadline = self._chassis, self._work, self._deadline
+        await self._timed("device", look_at_device(chassis, work, deadline))
+        look_at_row(chassis, work)
+        await self._timed("flows", pass_barrier(chassis, work, deadline))
         if level >= Level.DATAPATH:
-            await self._timed("datapath", self._chassis.settle(deadline=self._deadline))
+            await self._timed("datapath", chassis.settle(deadline=deadline))
         if level >= Level.READBACK:
-            await self._timed("readback", self._chassis.read_back(self._work, deadline=self._deadline))
+            await self._timed("readback", chassis.read_back(work, deadline=deadline))
         if level >= Level.PIPELINE:
-            probe = self._chassis.probe(self._work, level=level, deadline=self._deadline)
-            await self._timed("probe", probe)
-        return self._chassis.evidence(self._work, level, at_ms=self._clock.wall_ms())
+            await self._timed("probe", chassis.probe(work, level=level, deadline=deadline))
+        return chassis.evidence(work, level, at_ms=self._clock.wall_ms())
 
     async def _timed(self, stage: str, look: Awaitable[None]) -> None:
         begun = time.perf_counter()
@@ -47,36 +93,6 @@ class Verification:
             raise
         spent_us = int((time.perf_counter() - begun) * 1e6)
         self._work.timings.append(StageTiming(stage=stage, duration_us=spent_us))
-
-    async def _look_at_device(self) -> None:
-        binding = self._work.present
-        state = await self._chassis.devices.state(binding.device, deadline=self._deadline)
-        self._raise(link_problem(self._chassis, binding, state), f"device {binding.device}")
-        self._work.state = state
-
-    async def _look_at_row(self) -> None:
-        binding = self._work.present
-        row = self._chassis.database.interface(binding.device)
-        self._raise(row_problem(self._chassis, binding, row), f"the row of {binding.device}")
-        self._work.ofport = row.ofport if row is not None else None
-
-    async def _pass_barrier(self) -> None:
-        binding = self._work.present
-        tables = self._chassis.tables
-        self._work.receipt = await tables.apply(Nothing(), deadline=self._deadline)
-        port = tables.world.ports.get(binding.numbers.index)
-        place = PortPlace.of(binding, self._work.network.index)
-        if port is None or self._work.ofport is None or port != place.at(self._work.ofport):
-            self._raise("FLOWS_CHANGED", "what the switch forwards by")
-        self._work.flows = tables.closure_of(binding.numbers.index).flows
-
-    def _raise(self, problem: str | None, what: str) -> None:
-        if problem is not None:
-            raise DriverError(
-                f"port {self._work.spec.port_id!r} is not as it was confirmed: {what} ({problem})",
-                reason=problem,
-                metadata={"port_id": self._work.spec.port_id},
-            )
 
 
 class Nothing:
