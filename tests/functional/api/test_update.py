@@ -47,6 +47,7 @@ async def test_only_what_the_mask_names_changes(client: AsyncClient, engine: Mem
         port_security=False,
         project_id="not looked at",
         mac_address="nonsense that is not looked at",
+        fixed_ips=["nor", "is this"],
     )
     fields = ["security_groups", "allowed_address_pairs", "port_security", "labels"]
     port = await client.update(

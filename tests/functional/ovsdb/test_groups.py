@@ -65,7 +65,10 @@ async def test_a_group_keeps_its_number_and_a_free_one_is_given_again(
         ]
         assert again.security_groups()[SecurityGroupId("b")].group == changed
         assert again.address_groups()[OFFICES].group == offices("192.0.2.0/24")
+        sent = again.transactions_sent
         assert (await again.put_security_group(group("e"), deadline=soon())).index == 4
+        # It knew what is taken, and did not have to be told by the database.
+        assert again.transactions_sent == sent + 1
     finally:
         await again.close()
 
