@@ -34,7 +34,7 @@ from ofctl.sandbox.sandbox import Sandbox
 from tests.chaos.faults import BRIDGE, Faults
 from tests.eyes import Seen, intended, look, open_tap
 
-NETWORK = Network(network_id="chaos", subnets=[Subnet(cidr="10.9.0.0/16")])
+NETWORK = Network(network_id="chaos", subnets=[Subnet(cidr="10.9.0.0/16")], port_security=False)
 SINK = "sink"
 SINK_MAC = bytes.fromhex("020000000001")
 ETHERTYPE = 0x88B6
