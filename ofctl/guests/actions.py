@@ -26,6 +26,7 @@ from ofctl.guests.of13 import (
 )
 from ofctl.pipeline.fence import MAX_OWN_ID, FencedGuest
 from ofctl.pipeline.fields import RegisterSlice
+from ofctl.pipeline.flow import MAX_BUCKETS
 from ofctl.pipeline.tables import FENCE, FENCE_OUTPUT, TAKEN
 
 OUTPUT, GROUP, SET_FIELD, EXPERIMENTER = 0, 22, 25, 0xFFFF
@@ -41,6 +42,11 @@ NXM_IN_PORT = 0x0000_0002
 NXM_REG = 0x0001_0004
 NO_MATCH, BY_ACTION = 0, 1
 BUCKET_BYTES = 16
+MAX_CONTENT = 8192
+"""Octets of the actions of an entry, for the switch. ofctl lists guests' entries with its own."""
+MAX_GROUP = 32768
+"""Octets of the buckets of a group, for the switch: more than twice as many in a list corrupt it (as do more than about
+2,500 buckets), and it is ofctl's list, too."""
 
 _output = struct.Struct("!HHIH6x")
 _resubmit = struct.Struct("!HHIHHB3x")
@@ -183,6 +189,8 @@ class Translator:
         if goes_on and written:
             raise Refusal.UNSUPPORTED_INSTRUCTION.error()
         actions = applied + written + (b"" if goes_on else MARK_TAKEN)
+        if len(actions) > MAX_CONTENT:
+            raise Refusal.TOO_MANY_ACTIONS.error()
         listed = [_instruction(APPLY_ACTIONS, actions)] if actions else []
         return b"".join((*before, *listed, *after))
 
@@ -199,7 +207,10 @@ class Translator:
             watched = group if group == ANY else self.own_id(group, Refusal.INVALID_GROUP)
             found.append(_bucket(weight, port, watched, actions))
             at += length
-        return b"".join(found)
+        listed = b"".join(found)
+        if len(found) > MAX_BUCKETS or len(listed) > MAX_GROUP:
+            raise Refusal.OUT_OF_BUCKETS.error()
+        return listed
 
     # Back to the guest
 
@@ -249,8 +260,6 @@ class Translator:
 
 
 def _instruction(kind: int, actions: bytes) -> bytes:
-    if len(actions) + 8 > 0xFFFF:
-        raise Refusal.TOO_MANY_ACTIONS.error()
     return struct.pack("!HH4x", kind, 8 + len(actions)) + actions
 
 

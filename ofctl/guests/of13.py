@@ -101,6 +101,8 @@ class Refusal(enum.Enum):
     BAD_FLOW_TABLE = (5, 2)
     FLOW_NOT_PERMITTED = (5, 4)
     INVALID_GROUP = (6, 1)
+    OUT_OF_GROUPS = (6, 3)
+    OUT_OF_BUCKETS = (6, 4)
     PORT_NOT_PERMITTED = (7, 4)
     TABLE_NOT_PERMITTED = (8, 2)
     BAD_CONFIG_FLAGS = (10, 0)
@@ -108,6 +110,7 @@ class Refusal(enum.Enum):
     UNSUPPORTED_ROLE = (11, 1)
     BAD_ROLE = (11, 2)
     INVALID_METER = (12, 2)
+    OUT_OF_METERS = (12, 10)
     TABLE_FEATURES_NOT_PERMITTED = (13, 5)
 
     def error(self) -> Refused:

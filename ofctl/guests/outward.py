@@ -30,6 +30,8 @@ ADD, MODIFY, MODIFY_STRICT, DELETE, DELETE_STRICT = range(5)
 GROUP_DELETE = METER_DELETE = 2
 NOCHANGE, EQUAL, MASTER, SLAVE = range(4)
 MULTIPARTS = frozenset(Multipart)
+MAX_OWN = 1024
+"""Groups of a guest, and meters."""
 DEFAULT_ASYNC = (0b011, 0, 0b111, 0b111, 0b1111, 0)
 """Packet-in, port status and flow removed; of each for a client that is no slave, and for one that is."""
 DEFAULT_MISS_SEND_LEN = 128
@@ -158,10 +160,7 @@ class Outward:
             return Passed(b"".join(gone), messages=len(gone))
         number = self._translator.own_id(group, Refusal.INVALID_GROUP)
         buckets = b"" if command == GROUP_DELETE else self._translator.buckets(octets[16:])
-        if command == GROUP_DELETE:
-            self._standing.groups.discard(number)
-        else:
-            self._standing.groups.add(number)
+        self._keep(self._standing.groups, number, there=command != GROUP_DELETE, refusal=Refusal.OUT_OF_GROUPS)
         return Passed(_group_mod(octets[8:12], number, buckets, xid))
 
     def _meter_mod(self, octets: bytes, xid: int) -> Passed:
@@ -172,11 +171,18 @@ class Outward:
             gone = [_meter_mod(octets[8:12], each, b"", xid) for each in sorted(known)]
             return Passed(b"".join(gone), messages=len(gone))
         number = self._translator.own_id(meter, Refusal.INVALID_METER)
-        if command == METER_DELETE:
-            self._standing.meters.discard(number)
-        else:
-            self._standing.meters.add(number)
+        self._keep(self._standing.meters, number, there=command != METER_DELETE, refusal=Refusal.OUT_OF_METERS)
         return Passed(_meter_mod(octets[8:12], number, octets[16:], xid))
+
+    @staticmethod
+    def _keep(known: set[int], number: int, *, there: bool, refusal: Refusal) -> None:
+        """Take note of a group or meter that is made, changed or deleted. Raises Refused if it is one too many."""
+        if not there:
+            known.discard(number)
+        elif number not in known and len(known) >= MAX_OWN:
+            raise refusal.error()
+        else:
+            known.add(number)
 
     # Questions
 

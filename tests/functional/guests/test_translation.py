@@ -11,6 +11,7 @@ import pytest
 
 from ofctl.guests.labels import sweep
 from ofctl.guests.of13 import Refusal
+from ofctl.guests.outward import MAX_OWN
 from ofctl.pipeline.tables import COOKIE_MAGIC, COOKIE_MAGIC_SHIFT, FENCE_LABELS
 from ofctl.sandbox.ovs import PrivateOvs
 from tests.functional.guests.wire import (
@@ -295,6 +296,17 @@ REFUSED: dict[str, tuple[Any, Refusal]] = {
     "any port": (flow_mod(apply(output(OFP.OFPP_ANY))), Refusal.BAD_OUT_PORT),
     "a group too far": (flow_mod(apply(PARSER.OFPActionGroup(OFP_TOO_BIG))), Refusal.BAD_OUT_GROUP),
     "a group's id": (PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_ADD, 0, OFP_TOO_BIG, []), Refusal.INVALID_GROUP),
+    "a group of too many buckets": (
+        PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_ADD, OFP.OFPGT_ALL, 5, [PARSER.OFPBucket(actions=[])] * 501),
+        Refusal.OUT_OF_BUCKETS,
+    ),
+    "a group of too much": (
+        PARSER.OFPGroupMod(
+            DATAPATH, OFP.OFPGC_ADD, OFP.OFPGT_ALL, 5, [PARSER.OFPBucket(actions=[output(3)] * 6)] * 100
+        ),
+        Refusal.OUT_OF_BUCKETS,
+    ),
+    "too many actions": (flow_mod(apply(*[output(3)] * 130)), Refusal.TOO_MANY_ACTIONS),
     "a meter's id": (
         PARSER.OFPMeterMod(DATAPATH, OFP.OFPMC_ADD, OFP.OFPMF_KBPS, OFP.OFPM_CONTROLLER, []),
         Refusal.INVALID_METER,
@@ -319,6 +331,15 @@ async def test_what_the_switch_refuses_the_guest_is_told_once_in_its_own_words(a
     answers = await a.send(bad)
     assert [(error.type, error.code, error.xid) for error in answers] == [(4, 9, bad.xid)]  # OFPBMC_BAD_PREREQ
     assert answers[0].data == bytes(bad.buf)[:64]
+
+
+async def test_groups_have_an_end(a: Wire) -> None:
+    def group(number: int) -> Any:
+        return PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_ADD, OFP.OFPGT_ALL, number, [])
+
+    assert not await a.errors(*map(group, range(MAX_OWN)))
+    assert await a.errors(group(MAX_OWN)) == [Refusal.OUT_OF_GROUPS.value]
+    assert not await a.errors(PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_DELETE, group_id=0), group(MAX_OWN))
 
 
 async def test_flows_are_found_by_where_they_send(a: Wire) -> None:
