@@ -17,6 +17,7 @@ from ofctl.model.security import (
     SecurityGroup,
     SecurityGroupId,
 )
+from ofctl.ovsdb.resources import named_users
 
 
 class GroupInventory:
@@ -182,9 +183,8 @@ def _no_remote(field: str, noun: str, group_id: str) -> Refused:
 def _check_unused(noun: str, group_id: str, ports: Iterable[str], groups: Iterable[str]) -> None:
     users = [f"port {port!r}" for port in sorted(ports)] + [f"security group {group!r}" for group in sorted(groups)]
     if users:
-        more = f" and {len(users) - 1} more" if len(users) > 1 else ""
         raise Refused(
-            f"{noun} {group_id!r} is used by {users[0]}{more}; take it from there first",
+            f"{noun} {group_id!r} is used by {named_users(users)}; take it from there first",
             reason="GROUP_IN_USE",
             subject=group_id,
         )

@@ -98,7 +98,8 @@ class Updates:
 
     def _record(self, request: UpdateRequest) -> RequestRecord:
         at_ms = self._engine.clock.wall_ms()
-        return new_record(request.request_id, self._engine.host_id, [request.port_id], at_ms=at_ms)
+        record = new_record(request.request_id, self._engine.host_id, [request.port_id], at_ms=at_ms)
+        return replace(record, update=True)
 
     def _new_operation(self, key: Key, request: UpdateRequest) -> Operation:
         """Admit the change and claim what it needs; or, if nothing is left to change, just have the port confirmed."""

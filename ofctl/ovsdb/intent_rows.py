@@ -277,7 +277,7 @@ def request_columns(record: RequestRecord) -> Json:
         "port_id": record.port_id,
         "port_ids": ovs_set(sorted(record.port_ids)),
         "outcome": (Outcome.ABSENT if record.outcome is Outcome.UNCHANGED else record.outcome).value,
-        "is_update": record.update,
+        "is_update": record.update or record.outcome is Outcome.UNCHANGED,
         "reason": record.reason,
         "message": record.message,
         "at_ms": record.at_ms,

@@ -38,9 +38,9 @@ def vm(port_id: str) -> PortSpec:
 
 
 @asynccontextmanager
-async def serving(lab: Lab) -> AsyncIterator[AsyncClient]:
+async def serving(lab: Lab, name: str = "api.sock") -> AsyncIterator[AsyncClient]:
     """Serve the engine that the lab has now; yield a client."""
-    socket = lab.ovs.rundir / "api.sock"
+    socket = lab.ovs.rundir / name
     server = ApiServer(lab.engine, settings(socket))
     await server.start()
     try:
