@@ -38,6 +38,10 @@ _RTEXT_FILTER_SKIP_STATS = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
 _IFA_F_NODAD = 0x02
 RT_TABLE_MAIN = 254
+_AF_SPEC, _INET_CONF = 26, 1
+_PROMOTE_SECONDARIES = 20
+"""IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h."""
+_ONE = struct.pack("=I", 1)
 _RTPROT_STATIC = 4
 _RTN_UNICAST = 1
 _RT_SCOPE_LINK = 253
@@ -157,11 +161,20 @@ def add_address(ifindex: int, address: IpInterface) -> Request:
     return Request(message, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
 
 
+def promote_secondaries(ifindex: int) -> Request:
+    """Have a device keep its other IPv4 addresses of a subnet when the first of them goes (ip-sysctl.rst)."""
+    content = _nested(_AF_SPEC, _nested(socket.AF_INET, _nested(_INET_CONF, _nested(_PROMOTE_SECONDARIES, _ONE))))
+    return Request(struct.pack("=BxHiII", socket.AF_UNSPEC, 0, ifindex, 0, 0) + content, RTM_SETLINK)
+
+
+def _nested(kind: int, content: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(content), kind) + content
+
+
 def delete_address(ifindex: int, address: IpInterface) -> Request:
     """Take an address away; fails with EADDRNOTAVAIL if it is not there.
 
-    Of several IPv4 addresses of one subnet the first takes the others with it (promote_secondaries, off by default:
-    ip-sysctl.rst), so they are added again afterwards.
+    Of several IPv4 addresses of one subnet the first takes the others with it; see `promote_secondaries`.
     """
     return Request(_address_message(ifindex, address), RTM_DELADDR)
 

@@ -38,7 +38,10 @@ _DUMP_ATTEMPTS = 5
 
 
 class Request(NamedTuple):
-    """One message to the kernel: a filled pyroute2 message, its type (RTM_...) and flags beyond REQUEST and ACK."""
+    """One message to the kernel, its type (RTM_...) and flags beyond REQUEST and ACK.
+
+    `message` is a filled pyroute2 message, or what follows the header as bytes, where pyroute2 has no words for it.
+    """
 
     message: Any
     kind: int
@@ -172,6 +175,9 @@ def first_payload(answers: Sequence[Sequence[bytes]], position: int) -> bytes:
 
 
 def _encode(request: Request, sequence: int, flags: int) -> bytes:
+    if isinstance(request.message, bytes):
+        length = _HEADER.size + len(request.message)
+        return _HEADER.pack(length, request.kind, request.flags | flags, sequence, 0) + request.message
     header = request.message["header"]
     header["type"] = request.kind
     header["flags"] = request.flags | flags

@@ -189,16 +189,15 @@ class _Pair:
             self._add_route(peer.ifindex, route)
 
     def _steps(self, ifindex: int, attrs: messages.Attributes, former: Iterable[IpInterface]) -> Steps:
-        """Return what brings the far end up with its addresses and without the former ones.
-
-        For one batch: an IPv4 address may take others with it, which are given again.
-        """
+        """Return what brings the far end up with its addresses and without the former ones, which go alone."""
+        gone = tuple(former)
         where = f"{self.spec.peer_name} in {self.spec.netns_path}"
         up = messages.set_link(ifindex=_LOOPBACK_IFINDEX, up=True)
         return [
             (f"bring up the loopback of {self.spec.netns_path}", up),
             (f"bring up {where}", messages.set_link(ifindex=ifindex, attrs=list(attrs), up=True)),
-            *((f"take {each} from {where}", messages.delete_address(ifindex, each)) for each in former),
+            *((f"keep the others of {where}", messages.promote_secondaries(ifindex)) for _ in gone[:1]),
+            *((f"take {each} from {where}", messages.delete_address(ifindex, each)) for each in gone),
             *(
                 (f"give {where} the address {each}", messages.add_address(ifindex, each))
                 for each in self.spec.addresses

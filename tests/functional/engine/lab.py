@@ -11,13 +11,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ofctl.engine.contract import PlugRequest, UnplugRequest
+from ofctl.engine.contract import (
+    AddressGroupApplied,
+    PlugRequest,
+    SecurityGroupApplied,
+    UnplugRequest,
+    UpdateRequest,
+)
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.startup import Host, HostOptions
+from ofctl.model.changes import PortChanges, PortField
 from ofctl.model.confirmation import Level, RequestRecord
 from ofctl.model.ids import DeviceName, HostId, NetworkId, PhysicalNetwork, PortId, RequestId
 from ofctl.model.network import Network, NumberedNetwork, Subnet
 from ofctl.model.port import NamespaceConsumer, PortSpec, VmConsumer
+from ofctl.model.security import (
+    AddressGroup,
+    AddressGroupId,
+    GroupMember,
+    SecurityGroup,
+    SecurityGroupId,
+    SecurityRule,
+)
 from ofctl.model.vif import DatapathType, PluggedPort
 from ofctl.sandbox.ovs import OvsdbServer, PrivateOvs, run
 from tests.eyes import Seen, look
@@ -154,6 +169,55 @@ class Lab:
             validate_only=validate_only,
         )
         return await self.engine.plug(request)
+
+    async def update(
+        self,
+        name: str,
+        *,
+        level: Level = Level.DATAPATH,
+        timeout_s: float = 10.0,
+        request_id: str = "",
+        principal: str = CALLER,
+        revision: int = 0,
+        generation: int = 0,
+        **changes: Any,
+    ) -> PluggedPort:
+        """Set fields of a port, named as in PortSpec."""
+        self._requests += 1
+        request = UpdateRequest(
+            port_id=PortId(name),
+            host_id=HOST,
+            changes=PortChanges(mask=frozenset(map(PortField, changes)), **changes),
+            request_id=RequestId(request_id or f"u{self._requests}"),
+            level=level,
+            principal=principal,
+            admin=False,
+            deadline=in_s(timeout_s),
+            revision=revision,
+            generation=generation,
+        )
+        return await self.engine.update(request)
+
+    async def apply_group(
+        self,
+        name: str,
+        *rules: SecurityRule,
+        level: Level = Level.DATAPATH,
+        timeout_s: float = 10.0,
+        stateful: bool = True,
+        members: tuple[GroupMember, ...] = (),
+    ) -> SecurityGroupApplied:
+        """Apply a security group."""
+        group = SecurityGroup(security_group_id=SecurityGroupId(name), stateful=stateful, rules=rules, members=members)
+        return await self.engine.apply_security_group(group, level=level, deadline=in_s(timeout_s))
+
+    async def apply_addresses(
+        self, name: str, *prefixes: str, level: Level = Level.DATAPATH, timeout_s: float = 10.0
+    ) -> AddressGroupApplied:
+        """Apply an address group."""
+        addresses = tuple(map(ipaddress.ip_network, prefixes))
+        group = AddressGroup(address_group_id=AddressGroupId(name), addresses=addresses)
+        return await self.engine.apply_address_group(group, level=level, deadline=in_s(timeout_s))
 
     async def unplug(
         self, name: str, *, timeout_s: float = 10.0, principal: str = CALLER, admin: bool = False, force: bool = False
