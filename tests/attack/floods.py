@@ -8,10 +8,21 @@ from dataclasses import dataclass
 
 from scapy.layers.l2 import ARP
 
-from tests.attack.cast import BROADCAST, INSIDER, NOBODY_MAC, ROUTER, VICTIM, Member, between, ether
+from tests.attack.cast import (
+    ATTACKER,
+    BROADCAST,
+    INSIDER,
+    NEIGHBOUR,
+    NOBODY_MAC,
+    ROUTER,
+    VICTIM,
+    Member,
+    between,
+    ether,
+)
 from tests.attack.filtering import udp
 from tests.attack.scene import Scene, tagged
-from tests.functional.plugins.handlers import SIGN
+from tests.functional.plugins.handlers import UDP_PORT
 
 TIMEOUT_S = 10
 PROGRAM = """
@@ -51,18 +62,23 @@ def kinds() -> dict[str, Kind]:
     """Return what costs a switch or its controller something for each frame."""
     question = ARP(op=1, hwsrc=INSIDER.mac, psrc="10.1.0.14", hwdst="00:00:00:00:00:00", pdst=VICTIM.address(4))
     datagram = between(INSIDER, VICTIM, 4, udp(0, 5000, "x" * 18))
-    datagram = datagram[:40] + b"\0\0" + datagram[42:]  # no checksum, since the port changes
+    for_app = between(ATTACKER, NEIGHBOUR, 4, udp(0, UDP_PORT, "x" * 18))
     counted = "02:00:00:00:00:00"
     return {
-        "frames for an app": Kind(INSIDER, ether(INSIDER.mac, BROADCAST, bytes(46), type=SIGN), 56, 4),
+        "frames for an app": Kind(ATTACKER, without_checksum(for_app), 34, 2),
         "forged probes": Kind(INSIDER, ether(INSIDER.mac, BROADCAST, bytes(46), type=0x88B5), 56, 4),
-        "connections": Kind(INSIDER, datagram, 34, 2),
+        "connections": Kind(INSIDER, without_checksum(datagram), 34, 2),
         "MAC addresses to all": Kind(INSIDER, ether(counted, BROADCAST, bytes(46), type=0x0800), 8, 4),
         "MAC addresses from outside": Kind(
             ROUTER, tagged(ether(counted, NOBODY_MAC, bytes(46), type=0x0800), 100), 8, 4
         ),
         "questions": Kind(INSIDER, ether(INSIDER.mac, BROADCAST, question), 28, 4),
     }
+
+
+def without_checksum(datagram: bytes) -> bytes:
+    """Return a UDP datagram of IPv4 whose ports may change."""
+    return datagram[:40] + b"\0\0" + datagram[42:]
 
 
 class Flood:

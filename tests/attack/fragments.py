@@ -152,6 +152,11 @@ def headers() -> Attempts:
         header = ip(6, INSIDER.address(6), VICTIM.address(6), nh=number)
         payload = bytes([6, 0]) + bytes(6) + segment(6, 4123, 22)
         yield filtered(f"TCP to a closed port behind {name}", 6, ether(INSIDER.mac, VICTIM.mac, header / Raw(payload)))
+    hop_by_hop = ip(6, INSIDER.address(6), VICTIM.address(6)) / hop.copy() / tcp(4126, 22)
+    endless = ether(INSIDER.mac, VICTIM.mac, hop_by_hop)
+    yield filtered(
+        "TCP to a closed port in a packet that says its length is 0", 6, endless[:18] + bytes(2) + endless[20:]
+    )
     beyond = bytes([6, 200]) + bytes(6) + segment(6, 4124, 80)
     for name, number in (("destination options", 60), ("hop-by-hop options", 0), ("a routing header", 43)):
         header = ip(6, INSIDER.address(6), VICTIM.address(6), nh=number)

@@ -129,6 +129,8 @@ def routed() -> Attempts:
         ("redirect in the gateway's name", nd(redirect, source=ROUTER.link_local, to=to_reader)),
     ):
         yield stopped(name, 6, frame)
+    endless = bytes(nd(IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))]) / ra, source=mine))
+    yield stopped("RA in a packet that says its length is 0", 6, endless[:18] + bytes(2) + endless[20:])
     first, second = hidden_ra(mine, ALL_NODES)
     hidden = stopped("RA in a second fragment, the first without its header", 6, first, second)
     yield replace(hidden, harmless=(second,))

@@ -92,6 +92,12 @@ def _broken(version: int) -> Attempts:
         version,
         ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(too_long), type=ETHERTYPES[version]),
     )
+    none = packet[:2] + bytes(2) + packet[4:] if version == 4 else packet[:4] + bytes(2) + packet[6:]
+    yield stopped(
+        "the victim's IP address and a length of 0",
+        version,
+        ether(ATTACKER.mac, NEIGHBOUR.mac, Raw(none), type=ETHERTYPES[version]),
+    )
     other = b"\x65" + packet[1:]
     yield stopped(
         "an IP header of another version",
