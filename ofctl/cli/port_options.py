@@ -23,7 +23,7 @@ GENERATION = click.option(
 PORT_SECURITY = click.option(
     "--port-security/--no-port-security",
     default=None,
-    help="Check what the guest sends, or not; as the network says if not given.",
+    help="Check what the guest sends, or not; a network has a default for its ports.",
 )
 
 F = TypeVar("F", bound=Callable[..., Any])

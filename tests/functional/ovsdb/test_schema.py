@@ -13,8 +13,12 @@ import pytest
 
 from ofctl.errors import OfctlError, Refused, Unavailable
 from ofctl.model.ids import PortId
+from ofctl.model.network import Network
 from ofctl.model.port import PortState
+from ofctl.model.rule_text import rule_of
+from ofctl.model.security import SecurityGroup
 from ofctl.ovsdb.connection import OvsdbConnection
+from ofctl.ovsdb.intent_rows import BINDING_KEY, binding_columns
 from ofctl.ovsdb.intents import IntentStore
 from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json
@@ -22,7 +26,8 @@ from ofctl.ovsdb.schema import load_schema
 from ofctl.pipeline.tables import LAYOUT_VERSION
 from ofctl.sandbox.ovs import OvsdbServer, run
 from tests.functional.ovsdb.conftest import HOST, SCHEMA, soon
-from tests.functional.ovsdb.intent_values import NETWORK
+from tests.functional.ovsdb.intent_values import NETWORK, SELF
+from tests.functional.ovsdb.test_intents import new
 
 OLD = Path(__file__).parent / "ofctl-1.0.0.ovsschema"
 """As the first version of the store had it."""
@@ -178,6 +183,43 @@ async def test_a_newer_minor_is_used_as_it_is(servers: Servers) -> None:
         {"op": "select", "table": "Quota", "where": [], "columns": ["name"]},
     )
     assert [result["rows"] for result in seen] == [[{"colour": "red", "state_reason": "X"}], [{"name": "q"}]]
+
+
+async def test_an_older_agent_leaves_groups_alone(servers: Servers) -> None:
+    """Downgraded and upgraded again: what it wrote meanwhile has what it could not say as its default."""
+    known = json.loads(OLD.read_text())["tables"]["Binding"]["columns"].keys()
+    server = servers.of(SCHEMA)
+    store = IntentStore(server.connection, host_id=HOST)
+    await store.start(deadline=soon())
+    await store.put_network(Network(network_id=NETWORK, port_security=False), deadline=soon())
+    await store.put_security_group(
+        SecurityGroup(security_group_id=SELF, rules=(rule_of("in tcp 80", "rule"),)), deadline=soon()
+    )
+    filtered = replace(new(1), spec=replace(new(1).spec, security_groups=(SELF,), port_security=True))
+    (binding,) = await store.add_bindings([filtered], None, deadline=soon())
+    await store.close()
+    # What an agent of 1.0.0 writes: every column that it knows, in rows that are there and in new ones.
+    columns = {name: value for name, value in binding_columns(binding).items() if name in known}
+    changed_row = {name: value for name, value in columns.items() if name not in BINDING_KEY} | {"state": "degraded"}
+    added = columns | {"port_id": "port-2", "port_index": 2, "slot": 1, "mac_address": "52:54:00:00:00:22"}
+    (network,) = transact(server, {"op": "select", "table": "Network", "where": [], "columns": ["_uuid"]})
+    transact(
+        server,
+        {"op": "update", "table": "Binding", "where": [], "row": changed_row},
+        {"op": "update", "table": "Network", "where": [], "row": {"mtu": 1400}},
+        {"op": "insert", "table": "Binding", "row": added | {"network": network["rows"][0]["_uuid"]}},
+    )
+    again = IntentStore(server.connection, host_id=HOST)
+    try:
+        intents = await again.start(deadline=soon())
+        first, second = intents.bindings
+        assert first.state is PortState.DEGRADED and first.spec == binding.spec
+        assert (second.spec.security_groups, second.spec.port_security) == ((), None)
+        assert not intents.networks[0].network.port_security and intents.networks[0].network.mtu == 1400
+        with pytest.raises(Refused, match="is used by port port-1"):
+            await again.delete_security_group(SELF, deadline=soon())
+    finally:
+        await again.close()
 
 
 async def test_what_nobody_reads_may_be_missing(servers: Servers) -> None:
