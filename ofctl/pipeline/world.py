@@ -20,11 +20,16 @@ from ofctl.model.security import (
     SecurityGroup,
     SecurityGroupId,
 )
+from ofctl.pipeline.flow import MAX_BUCKETS
 from ofctl.pipeline.membership import NO_NAMINGS, NO_PORTS, Membership, Place, Seat
-from ofctl.pipeline.tables import MAX_NETWORK_INDEX
+from ofctl.pipeline.tables import MAX_NETWORK_INDEX, MAX_SHARDS
 from ofctl.pipeline.world_port import MAX_OFPORT, MAX_ZONE, Uplink, WorldPort, check_ofport
 
-__all__ = ["MAX_OFPORT", "MAX_ZONE", "Uplink", "World", "WorldPort", "check_ofport"]
+__all__ = ["MAX_COPY_LOOKUPS", "MAX_OFPORT", "MAX_ZONE", "Uplink", "World", "WorldPort", "check_ofport"]
+
+MAX_COPY_LOOKUPS = MAX_SHARDS * MAX_BUCKETS
+"""What the copies of a flooded frame may cost in a network. A frame has 4,096 look-ups; with one more the switch drops
+it for everybody (seen on OVS 3.1: "over 4096 resubmit actions"). What is left is for its way up to the flooding."""
 
 Shards = Mapping[int, tuple[WorldPort, ...]]
 Claim = tuple[str, object, object]
@@ -45,6 +50,8 @@ class World:
     address_groups: Mapping[AddressGroupId, NumberedAddressGroup] = field(default_factory=dict)
     membership: Membership = field(default_factory=Membership, compare=False)
     """Which addresses belong to which groups, and whose rules name them."""
+    copy_lookups: Mapping[NetworkIndex, int] = field(default_factory=dict, compare=False)
+    """What the copies of one flooded frame cost in each network that has ports."""
 
     def with_network(self, network: NumberedNetwork) -> World:
         """Return this world with the network added or replaced.
@@ -85,7 +92,7 @@ class World:
         everyone, claims = dict(self.ports), dict(self.claims)
         shards = dict(self.shards_by_network)
         ports = tuple(ports)
-        leaving = [self._seat(self.ports[port.index]) for port in ports if port.index in everyone]
+        replaced = [self.ports[port.index] for port in ports if port.index in everyone]
         for port in ports:
             before = everyone.pop(port.index, None)
             if before is not None:
@@ -101,9 +108,10 @@ class World:
             everyone[port.index] = port
             _join(shards, port)
         joining = [self._seat(port) for port in ports]
-        membership = self.membership.with_seats(leaving, joining)
+        membership = self.membership.with_seats(map(self._seat, replaced), joining)
         membership.check(((seat.network, prefix) for seat in joining for prefix in seat.prefixes), ())
-        return replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
+        world = replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
+        return world._with_copies(self, replaced, ports)
 
     def without_port(self, index: PortIndex) -> World:
         """Return this world without the port; raises KeyError if it is not there."""
@@ -113,14 +121,13 @@ class World:
         """Return this world without the ports; raises KeyError if one is not there."""
         everyone, claims = dict(self.ports), dict(self.claims)
         shards = dict(self.shards_by_network)
-        leaving = []
-        for index in indexes:
-            port = everyone.pop(index)
+        gone = [everyone.pop(index) for index in indexes]
+        for port in gone:
             _release(claims, _port_claims(port))
             _leave(shards, port)
-            leaving.append(self._seat(port))
-        membership = self.membership.with_seats(leaving, ())
-        return replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
+        membership = self.membership.with_seats(map(self._seat, gone), ())
+        world = replace(self, ports=everyone, shards_by_network=shards, claims=claims, membership=membership)
+        return world._with_copies(self, gone, ())
 
     def with_uplink(self, uplink: Uplink) -> World:
         """Return this world with the uplink added or replaced; raises ValueError if its ofport is another's."""
@@ -159,8 +166,10 @@ class World:
                 if named is not None and named not in there:
                     raise ValueError(f"a rule of {subject} names {what} {named}, which is not there")
         if before is not None and before.group.stateful != group.group.stateful:
-            for index in self.membership.ports.get(group_id, NO_PORTS):
-                world._check_groups(self.ports[index])
+            ports = self.ports_in(group_id)
+            for port in ports:
+                world._check_groups(port)
+            world = world._with_copies(self, ports, ports)
         return world._with_membership(self.membership.with_group(before, group), group.group)
 
     def without_security_group(self, group_id: SecurityGroupId) -> World:
@@ -236,6 +245,33 @@ class World:
             )
         if True in kinds and not port.zone:
             raise ValueError(f"port {port.port_id} has stateful security groups and no connection zone")
+
+    def _with_copies(self, before: World, leaving: Iterable[WorldPort], joining: Iterable[WorldPort]) -> World:
+        """Return this world with what flooded frames cost now; raises ValueError if that is too much.
+
+        `leaving` are ports of `before`, with the groups that they had there.
+        """
+        costs = dict(self.copy_lookups)
+        for port in leaving:
+            costs[port.network] -= before._copy_lookups(port)
+            if not costs[port.network]:
+                del costs[port.network]
+        for port in joining:
+            costs[port.network] = costs.get(port.network, 0) + self._copy_lookups(port)
+            if costs[port.network] > MAX_COPY_LOOKUPS:
+                raise ValueError(
+                    f"port {port.port_id}: a broadcast in network {self.networks[port.network].network_id} would cost "
+                    f"more than {MAX_COPY_LOOKUPS} look-ups, of which a port needs 1, with stateful security groups 2, "
+                    "with stateless ones 4 and 1 for each; spread the network's ports over more hosts"
+                )
+        return replace(self, copy_lookups=costs)
+
+    def _copy_lookups(self, port: WorldPort) -> int:
+        """Return the most look-ups that a flooded frame's copy to the port costs, as its flows are."""
+        groups = len(port.security_groups)
+        if not groups:
+            return 1
+        return 2 if self.security_groups[port.security_groups[0]].group.stateful else 4 + groups
 
     def _with_membership(self, membership: Membership, group: SecurityGroup) -> World:
         """Return this world with the index as it is after a change of a security group; raises ValueError."""

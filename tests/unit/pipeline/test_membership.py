@@ -82,14 +82,15 @@ def counted_anew(world: World) -> World:
 @given(guarded_worlds())
 @settings(max_examples=40)
 def test_the_index_is_what_counting_anew_gives(world: World) -> None:
-    assert contents(world.membership) == contents(counted_anew(world).membership)
+    anew = counted_anew(world)
+    assert contents(world.membership) == contents(anew.membership) and world.copy_lookups == anew.copy_lookups
     emptied = world.without_ports(list(world.ports))
     for group in (SG_1, SG_2, SG_3):
         emptied = emptied.with_security_group(security_group(int(group[-1])))
     for group in (SG_1, SG_2, SG_3):
         emptied = emptied.without_security_group(group)
     emptied = emptied.without_address_group(AddressGroupId("ag-1"))
-    assert emptied.membership == Membership()
+    assert emptied.membership == Membership() and not emptied.copy_lookups
     assert not [claim for claim in emptied.claims if "group" in claim[0] or claim[0] == "zone"]
 
 
@@ -269,6 +270,25 @@ def test_an_address_is_not_asked_for_more_often_than_one_flow_can_say() -> None:
         world = world.with_security_group(security_group(number, *both))
     with pytest.raises(ValueError, match=r"10.0.0.1/32 of network network-1 .* at most 2000"):
         world.with_security_group(security_group(5001, remote))
+
+
+@pytest.mark.parametrize(("groups", "stateful", "most"), [(16, False, 200), (1, False, 800), (16, True, 2000)])
+def test_a_network_has_no_more_filtered_ports_than_a_broadcast_can_reach(
+    groups: int, stateful: bool, most: int
+) -> None:
+    world = World().with_network(LOCAL)
+    for index in range(1, groups + 1):
+        world = world.with_security_group(security_group(index, stateful=stateful))
+    ids = tuple(SecurityGroupId(f"sg-{index}") for index in range(1, groups + 1))
+    ports = [replace(port(index, 1), security_groups=ids, zone=index) for index in range(1, most + 2)]
+    world = world.with_ports(ports[:most])
+    with pytest.raises(ValueError, match="more than 4000 look-ups"):
+        world.with_port(ports[most])
+    with pytest.raises(ValueError, match="more than 4000 look-ups"):
+        world.with_port(replace(ports[most], security_groups=()))
+    assert world.without_port(ports[0].index).with_port(ports[most])
+    if groups == 1:
+        assert world.with_security_group(security_group(1, stateful=True)).with_port(ports[most])
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
