@@ -73,12 +73,14 @@ def test_a_monitor_counts_and_a_learning_switch_forwards(guests: Start) -> None:
         outside.run("ip", "neigh", "add", address, "lladdr", mac(inside), "dev", "eth0")
         assert inside.pings(far), lab.log()
     one, _, _ = lab.plugged("p1", "n1")
-    _, other, ofport = lab.plugged("p2", "n1", level=PIPELINE)
+    two, other, ofport = lab.plugged("p2", "n1", level=PIPELINE)
     foreign, _, _ = lab.plugged("p3", "n2")
     assert one.pings(other, count=5), lab.log()
     lab.wait_for_log("register datapath", "flow 0800: 14 packets, 1372 bytes", f"port {ofport:x}: received")
     assert any("dl_dst=" in flow and f"output:{ofport}" in flow for flow in lab.flows("br-int"))
-    assert blocked(foreign, other), "a guest carries nothing from one network to another"
+    foreign.run("ip", "neigh", "add", other, "lladdr", mac(two), "dev", "eth0")
+    before = received(two)
+    assert blocked(foreign, other) and received(two) == before, "a guest carries nothing from one network to another"
     for name in sources:
         app = lab.app(name)
         assert app.kind == "guest" and app.bridge == "br-int" and not app.last_error and not app.restarts

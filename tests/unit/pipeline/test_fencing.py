@@ -20,7 +20,10 @@ from ofctl.pipeline.tables import (
     FENCE_TO_PORT,
     FORWARD,
     GUEST_TABLES,
+    IS_PROBE,
+    NO_PROBE,
     SOURCE_KNOWN,
+    Priority,
     is_guest_group,
 )
 
@@ -61,6 +64,17 @@ def test_all_that_led_past_an_anchor_leads_to_its_guests_and_they_lead_on() -> N
     into = {number for flow in flows for number in leads(flow) if number in GUEST_TABLES}
     assert into == {a.first_table, b.first_table, c.first_table}
     assert not any(flow.table.number in GUEST_TABLES for flow in flows)
+
+
+def test_probes_meet_no_guest_and_no_frame_has_a_choice() -> None:
+    flows = [flow for flow in compiled(BOTH) if flow.table in (FENCE_FROM_PORT, FENCE_TO_PORT)]
+    visits = [flow for flow in flows if any(number in GUEST_TABLES for number in leads(flow))]
+    assert len(visits) == len(BOTH) and all(NO_PROBE in flow.match.terms for flow in visits)
+    for gate in (FENCE_FROM_PORT, FENCE_TO_PORT):
+        broad = [flow for flow in flows if flow.table is gate and flow.priority == Priority.BROAD]
+        turns = [flow for flow in broad if IS_PROBE not in flow.match.terms]
+        assert len(broad) == len(turns) + 1 and all(NO_PROBE in flow.match.terms for flow in turns)
+        assert len({flow.match for flow in turns}) == len(turns)
 
 
 def test_where_nobody_is_there_is_no_detour() -> None:
