@@ -7,13 +7,12 @@ from typing import TextIO
 
 import click
 
-from ofctl.api.convert_security import rule_from_proto, rule_to_proto
 from ofctl.cli.output import print_facts, print_json, print_table, say
 from ofctl.cli.port_options import LEVEL, level_of
 from ofctl.cli.ports_output import print_confirmed
 from ofctl.cli.session import Session, agent_options
-from ofctl.errors import InvalidField
-from ofctl.model.rule_text import EXAMPLE, rule_of, rule_text
+from ofctl.client.rules import line, rule
+from ofctl.model.rule_text import EXAMPLE
 from ofctl.v1.security_pb2 import DeleteSecurityGroupResponse, GroupMember, SecurityGroup, SecurityRule
 
 
@@ -119,14 +118,14 @@ def delete(session: Session, *, group_id: str, missing_ok: bool) -> None:
 
 def _rule(text: str, where: str) -> SecurityRule:
     try:
-        return rule_to_proto(rule_of(text, "rule"))
-    except InvalidField as error:
-        raise click.BadParameter(f"{text!r}: {error.message}", param_hint=where) from None
+        return rule(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=where) from None
 
 
 def _rules_of(lines: Iterable[str]) -> list[SecurityRule]:
     """Return the rules of a file; empty lines, and what follows a #, say nothing."""
-    texts = ((number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1))
+    texts = ((number, text.partition("#")[0].strip()) for number, text in enumerate(lines, 1))
     return [_rule(text, f"--rules, line {number}") for number, text in texts if text]
 
 
@@ -144,7 +143,7 @@ def _row(group: SecurityGroup) -> tuple[str, ...]:
 
 def _show(group: SecurityGroup) -> None:
     group_id, name, kind, *_ = _row(group)
-    rules = [rule_text(rule_from_proto(rule, "rule")) for rule in group.rules]
+    rules = [line(each) for each in group.rules]
     members = [f"{member.address} on network {member.network_id}" for member in group.members]
     print_facts(
         [

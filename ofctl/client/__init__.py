@@ -28,6 +28,7 @@ from ofctl.client.errors import (
     Unavailable,
     Unimplemented,
 )
+from ofctl.client.rules import rule
 from ofctl.client.sync import Client
 from ofctl.client.watching import PortEvent
 from ofctl.v1.confirmation_pb2 import Confirmation, ConfirmationLevel, Outcome, ProbeFrame, RequestOutcome
@@ -111,4 +112,5 @@ __all__ = [
     "VifDetails",
     "VifType",
     "VmConsumer",
+    "rule",
 ]
