@@ -11,6 +11,8 @@ from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
+    ICMPv6MLDone,
+    ICMPv6MLQuery,
     ICMPv6MLReport,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -29,7 +31,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, SNAP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
 
-from ofctl.model.ids import MacAddress, NetworkId, NetworkIndex
+from ofctl.model.ids import MacAddress, NetworkId, NetworkIndex, PortIndex
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.security import AddressPair
 from ofctl.pipeline.world import World
@@ -116,7 +118,7 @@ ALLOWED: dict[str, Callable[[], list[Packet]]] = {
     "MLD": lambda: [
         eth(to="33:33:00:00:00:16") / IPv6(src=source, dst="ff02::16", hlim=1) / layer
         for source in ("::", LINK_LOCAL)
-        for layer in (ICMPv6MLReport(), HOP_BY_HOP / Raw(MLD2))
+        for layer in (ICMPv6MLReport(), ICMPv6MLDone(), HOP_BY_HOP / Raw(MLD2))
     ],
     "IGMP": lambda: [
         eth(to="01:00:5e:00:00:16") / IP(src=source, dst="224.0.0.22", proto=2, ttl=1) / Raw(b"\x22" + bytes(7))
@@ -192,12 +194,19 @@ FORBIDDEN: dict[str, Callable[[], list[Packet]]] = {
         eth() / IPv6(src=LINK_LOCAL, dst="fd00::3", hlim=255) / ICMPv6ND_Redirect(tgt=V6, dst="fd09::1"),
         ip6(IPv6ExtHdrDestOpt(), ICMPv6ND_RA(), source=LINK_LOCAL),
     ],
+    "what routers say": lambda: [
+        eth(to="01:00:5e:00:00:01") / IP(src=V4, dst="224.0.0.1", proto=2, ttl=1) / Raw(b"\x11" + bytes(7)),
+        eth(to=NODES) / IPv6(src=LINK_LOCAL, dst="ff02::1", hlim=1) / ICMPv6MLQuery(),
+        ip4(ICMP(type=5)),
+        ip4(ICMP(type=9)),
+    ],
     "DHCP server": lambda: [
         ip4(UDP(sport=67, dport=68), BOOTP(op=2)),
         ip4(UDP(sport=1067, dport=68), BOOTP(op=2)),
         ip4(UDP(sport=67, dport=67), BOOTP(op=2)),
         ip6(UDP(sport=547, dport=546), source=LINK_LOCAL),
         ip6(UDP(sport=1547, dport=546)),
+        ip6(UDP(sport=547, dport=547)),
         fragment(ip4(UDP(sport=67, dport=68), Raw(bytes(900))), fragsize=400)[0],
     ],
     "other protocols": lambda: [
@@ -223,6 +232,8 @@ FORBIDDEN: dict[str, Callable[[], list[Packet]]] = {
         first(60),
         first(17),
         first(6, Raw(bytes(8))),
+        first(132),
+        *(eth() / IP(src=V4, dst="10.0.0.3", flags="MF", proto=number) for number in (17, 132)),
         eth() / IP(src=V4, dst="10.0.0.3", flags="MF", proto=6) / Raw(bytes.fromhex("0005000600000000")),
     ],
     "headers that hide": lambda: [
@@ -281,3 +292,25 @@ def test_a_guest_does_not_send_as_somebody_else(guarded: Lab) -> None:
         assert not passed, name
         shown = guarded.send("open", *sent).get("shown", [])
         assert not missing(sent, shown), f"{name}: with the check off"
+
+
+def test_a_guest_without_addresses_is_bound_to_its_mac_address(guarded: Lab) -> None:
+    bare = replace(guarded.world.ports[PortIndex(1)], addresses=(), address_pairs=())
+    guarded.become(guarded.world.with_port(bare))
+    allowed = [ip4(UDP(), source=FOREIGN_4), ip6(UDP(), source=FOREIGN_6), arp(FOREIGN_4), ns(FOREIGN_6)]
+    allowed += [na(FOREIGN_6, FOREIGN_6), ns("::", FOREIGN_6, None), arp("0.0.0.0")]
+    sent = [bytes(each).ljust(60, b"\0") for each in allowed]
+    assert not missing(sent, guarded.send("guest", *sent).get("seen", []))
+    forbidden = [
+        ip4(UDP(), mac=OTHER),
+        ip4(UDP(), source="0.0.0.0"),
+        ip6(UDP(), source="::"),
+        arp(FOREIGN_4, OTHER),
+        ns(FOREIGN_6, sll=OTHER),
+        na(FOREIGN_6, FOREIGN_6, OTHER),
+        na(FOREIGN_6, FOREIGN_6) / ICMPv6NDOptDstLLAddr(lladdr=OTHER),
+        ip4(UDP(sport=67, dport=68)),
+        eth() / Dot1Q(vlan=5) / IP(src=V4, dst="10.0.0.3"),
+    ]
+    sent = [bytes(each).ljust(60, b"\0") for each in forbidden]
+    assert not [Ether(each).summary() for each in guarded.send("guest", *sent).get("seen", [])]
