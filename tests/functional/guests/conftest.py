@@ -79,6 +79,7 @@ class GuestLab:
         network_id: str = "n",
         *,
         level: ConfirmationLevel.ValueType = ConfirmationLevel.CONFIRMATION_LEVEL_UNSPECIFIED,
+        groups: Sequence[str] = (),
     ) -> tuple[Namespace, str, int]:
         """Plug a namespace into a network, made if it is not there; return it with its address and ofport."""
         number = next(self._numbers)
@@ -87,7 +88,9 @@ class GuestLab:
             self.client.apply_network(Network(network_id=network_id, subnets=[Subnet(cidr="10.9.0.0/24")]))
         address = f"10.9.0.{number}"
         consumer = NamespaceConsumer(netns_path=namespace.path)
-        spec = PortSpec(port_id=port_id, network_id=network_id, fixed_ips=[address], namespace=consumer)
+        spec = PortSpec(
+            port_id=port_id, network_id=network_id, fixed_ips=[address], namespace=consumer, security_groups=groups
+        )
         port = self.client.plug(spec, level=level)
         return namespace, address, port.confirmation.ofport
 

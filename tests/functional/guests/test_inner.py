@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from ofctl.cli.main import cli
-from ofctl.client import ConfirmationLevel, Network, NetworkType, Subnet
+from ofctl.client import ConfirmationLevel, Network, NetworkType, SecurityGroup, Subnet
+from ofctl.client.rules import rule
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.v1.host_pb2 import App, AppState
 from tests.functional.engine.lab import Namespace
@@ -72,11 +73,13 @@ def test_a_monitor_counts_and_a_learning_switch_forwards(guests: Start) -> None:
         inside.run("ip", "neigh", "add", far, "lladdr", mac(outside), "dev", "eth0")
         outside.run("ip", "neigh", "add", address, "lladdr", mac(inside), "dev", "eth0")
         assert inside.pings(far), lab.log()
-    one, _, _ = lab.plugged("p1", "n1")
+    lab.client.apply_security_group(SecurityGroup(security_group_id="out", rules=[rule("out")]))
+    one, own, _ = lab.plugged("p1", "n1", groups=["out"])
     two, other, ofport = lab.plugged("p2", "n1", level=PIPELINE)
     foreign, _, _ = lab.plugged("p3", "n2")
     assert one.pings(other, count=5), lab.log()
-    lab.wait_for_log("register datapath", "flow 0800: 14 packets, 1372 bytes", f"port {ofport:x}: received")
+    assert blocked(two, own), "security groups are asked of what a guest forwards, too"
+    lab.wait_for_log("register datapath", "flow 0800: 15 packets, 1470 bytes", f"port {ofport:x}: received")
     assert any("dl_dst=" in flow and f"output:{ofport}" in flow for flow in lab.flows("br-int"))
     foreign.run("ip", "neigh", "add", other, "lladdr", mac(two), "dev", "eth0")
     before = received(two)
