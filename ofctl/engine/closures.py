@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ofctl.errors import DriverError
+from ofctl.errors import DriverError, Unavailable
 from ofctl.model.ids import NetworkIndex, PortIndex
 from ofctl.model.security import SecurityGroupId
 from ofctl.openflow.images import FlowImage
@@ -99,9 +99,23 @@ def _part(cookie: Cookie, images: Iterable[FlowImage], *, complete: bool) -> Par
 async def read_back(switch: Switch, tables: FlowTables, index: PortIndex, *, deadline: float) -> tuple[int, str]:
     """Dump what a port depends on, and its flood group; return how many flows and their digest.
 
-    Raises DriverError (READBACK_DIFFERS) if the switch has not what it shall have. What shall be changes meanwhile
-    with the port's neighbours: so what was dumped may be what was to be before, or after.
+    Raises DriverError (READBACK_DIFFERS) if the switch has not what it shall have, SwitchUnavailable if it was lost
+    meanwhile and is not in sync again.
     """
+    generation = switch.generation
+    if not tables.resynced:
+        raise tables.unavailable()
+    try:
+        return await _read_back(switch, tables, index, deadline)
+    except DriverError as error:
+        # A switch that has just come back has nothing yet of what it will be given at once.
+        if isinstance(error, Unavailable) or (tables.resynced and switch.generation == generation):
+            raise
+        raise tables.unavailable() from None
+
+
+async def _read_back(switch: Switch, tables: FlowTables, index: PortIndex, deadline: float) -> tuple[int, str]:
+    """What shall be changes meanwhile with the port's neighbours: what was dumped may be of before, or of after."""
     for _ in range(ATTEMPTS):
         before = _possible(tables, index)
         dumped = await _dump(switch, before, deadline)

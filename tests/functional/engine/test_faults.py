@@ -101,6 +101,35 @@ async def test_a_switch_killed_in_the_middle_of_a_plug(lab: Lab, namespace: Name
         await lab.see(port, lab.port("p0"))
 
 
+async def test_a_switch_that_has_just_come_back_is_not_read_before_it_has_its_flows(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chassis = lab.engine.chassis
+    restore, read_back = chassis.zones.restore, chassis.read_back
+    may_resync = asyncio.Event()
+
+    async def late_restore(zones: set[int]) -> None:
+        await may_resync.wait()
+        await restore(zones)
+
+    async def read_back_after_restart(work: PortWork, *, deadline: float) -> None:
+        monkeypatch.setattr(chassis, "read_back", read_back)
+        generation = lab.engine.chassis.switch.generation
+        lab.ovs.kill_vswitchd()
+        lab.ovs.start_vswitchd()
+        await until(lambda: chassis.switch.connected and chassis.switch.generation > generation)
+        try:
+            await read_back(work, deadline=deadline)
+        finally:
+            may_resync.set()
+
+    monkeypatch.setattr(chassis.zones, "restore", late_restore)
+    monkeypatch.setattr(chassis, "read_back", read_back_after_restart)
+    (port,) = await lab.plug(lab.spec("p1"), level=Level.READBACK, timeout_s=15)
+    assert port.binding.state is PortState.ACTIVE
+    await lab.see(port)
+
+
 async def test_a_switch_that_is_away_is_said_so_at_once(lab: Lab) -> None:
     (port,) = await lab.plug(lab.spec("p1"))
     lab.ovs.kill_vswitchd()
