@@ -258,8 +258,8 @@ def test_hostile_guests_harm_neither_plugs_nor_each_other(guests: Start, rundir:
     bad = {name: bad_guest(name, rundir / f"go-{name}") for name in names}
     everybody = {**bad, "good": EXAMPLES / "learning_switch.py"}
     lab = guests(**everybody, fenced=dict.fromkeys(everybody, "from-port"), options={"max_change_rate": 200})
-    one, _, _ = lab.plugged("p1")
-    _, other, _ = lab.plugged("p2")
+    one, _, _ = lab.plugged("one")
+    _, other, _ = lab.plugged("other")
     fragments = lab.ovs.ovs_ofctl("get-frags", "br-int")
     for name in everybody:
         lab.running(name)
