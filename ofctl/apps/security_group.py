@@ -62,6 +62,7 @@ RARP = Term(ETH_TYPE, 0x8035)
 """By which a hypervisor says where a guest is that it has moved (QEMU, self-announce)."""
 FRAGMENT, WHOLE = Term(IP_FRAG, FRAG_ANY, FRAG_ANY), Term(IP_FRAG, 0, FRAG_ANY)
 OPENER, REPLY = ct_state("+trk-inv-rpl"), ct_state("+trk-inv+rpl")
+VALID = ct_state("-inv")
 NEW, KNOWN = ct_state("+trk+new"), ct_state("+trk-new")
 CLEAR = SetField(RegisterSlice("GROUP to ZONE", GROUP.register, 0, 32), 0)
 """Nothing of one port's judgement is left for the next port's."""
@@ -113,8 +114,10 @@ class SecurityGroups(FeatureApp):
             yield _host(side.track, Priority.MISS, Match(), goto=side.onward)
         yield _host(EGRESS_TRACK, Priority.EXEMPT, Match.of(RARP), goto=FORWARD)
         # A frame that was on its way through the connection table of a port that is filtered no more; DELIVER knows
-        # which ports there are. EGRESS_STATE has a flow for each port instead: a port that is gone sends nothing.
-        yield _host(INGRESS_STATE, Priority.MISS, Match(), goto=DELIVER)
+        # which ports there are. EGRESS_STATE has a flow for each port instead: a port that is gone sends nothing. What
+        # is invalid was never let on: fragments that expire leave with the next frame of any port, as if they were of
+        # its network (seen on OVS 3.1).
+        yield _host(INGRESS_STATE, Priority.MISS, Match.of(TRACKED), goto=DELIVER)
         # The gate behind lets them on only with the first one of their datagram, which is judged by its ports.
         for family in FAMILIES.values():
             later = Match.of(family, TRACKED, Term(IP_FRAG, FRAG_ANY | FRAG_LATER))
@@ -123,7 +126,7 @@ class SecurityGroups(FeatureApp):
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
         groups = world.groups_of(port)
         if not groups:
-            yield _to_all(EGRESS, EGRESS_STATE, port, goto=FORWARD)
+            yield _to_all(EGRESS, EGRESS_STATE, port, TRACKED, goto=FORWARD)
         elif groups[0].group.stateful:
             yield from _stateful(port, groups)
         else:
@@ -225,8 +228,9 @@ def _stateless(port: WorldPort, groups: tuple[NumberedSecurityGroup, ...]) -> It
     cookie = port_cookie(port.index)
     for side in (EGRESS, INGRESS):
         if _is_open(groups, side.direction):
-            yield _to_all(side, side.state, port, goto=side.onward)
+            yield _to_all(side, side.state, port, TRACKED, goto=side.onward)
             continue
         yield _to_all(side, side.track, port, goto=side.state)
         asked = tuple(_ask(groups, side.direction, 0))
-        yield Flow(side.state, Priority.PORT, _of(side, port), cookie, asked, goto=side.verdict)
+        # Not tracked, or on its way when the port became stateless.
+        yield Flow(side.state, Priority.PORT, _of(side, port, VALID), cookie, asked, goto=side.verdict)
