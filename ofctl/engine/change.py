@@ -58,6 +58,10 @@ class Change(Generic[T]):
             self.release()
             self._over.set()
 
+    def end(self) -> None:
+        """Let those who wait go on: nothing is done or undone any more."""
+        self._over.set()
+
     def refuse(self, error: OfctlError) -> None:
         """Fail before anything was begun."""
         self._failure = error
@@ -109,5 +113,5 @@ class Change(Generic[T]):
                 self._failure.metadata["outcome"] = Outcome.UNCHANGED.name
             raise self._failure
         if self._result is None:
-            raise Unavailable("the agent stops", reason="STOPPING")
+            raise Unavailable("the agent stopped in the middle of the call", reason="AGENT_STOPPED")
         return self._result

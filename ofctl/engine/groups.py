@@ -197,7 +197,9 @@ class GroupChanges:
 
     async def _in_turn(self, change: Change[R], deadline: float) -> R:
         self._engine.chassis.check_ready()
-        self._engine.spawn(self._run(change), "group-change")
+        task = self._engine.spawn(self._run(change), "group-change")
+        # Also if it is cancelled before its first step.
+        task.add_done_callback(lambda _: change.end())
         return await change.wait(deadline)
 
     async def _run(self, change: Change[R]) -> None:

@@ -257,7 +257,9 @@ async def close_unchanged(operation: Operation, deadline: float) -> None:
     for member in operation.members:
         if shown:
             evidence = operation.chassis.evidence(member, level, at_ms=now_ms)
-            member.binding = replace(member.present, confirmation=evidence, former_ips=())
+            member.binding = replace(member.present, confirmation=evidence)
+        if not operation.mends_after:
+            member.binding = replace(member.present, former_ips=())
     if not operation.written:
         # Refused before anything was written; perhaps there is no room on the disk for the outcome either.
         operation.records = [_closed(operation, record, Outcome.UNCHANGED, now_ms) for record in operation.records]

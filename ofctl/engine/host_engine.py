@@ -110,7 +110,9 @@ class HostEngine:
         """Let an operation walk, and take its result when it is over."""
         operation.on_change = self._changed
         self.book.enter(operation)
-        self.spawn(self._run(operation), f"operation-{operation.members[0].spec.port_id}")
+        task = self.spawn(self._run(operation), f"operation-{operation.members[0].spec.port_id}")
+        # Also if it is cancelled before its first step.
+        task.add_done_callback(lambda _: operation.end())
 
     def mend(self, binding: Binding) -> None:
         """Walk a port that is there through its stages again, until it is confirmed; nobody waits."""
@@ -118,11 +120,12 @@ class HostEngine:
         work.mending = True
         self.begin(self.operation((work,), Stage.DEVICE, persistent=True))
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` beside the calls until it ends or the engine is closed."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run(self, operation: Operation) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from ofctl.engine.inventory import Key
+from ofctl.engine.port_book import SWITCH_DISCONNECTED
 from ofctl.engine.stages import Stage, Walk
 from ofctl.errors import Aborted, DeadlineExceeded, OfctlError, Unavailable
 from ofctl.model.confirmation import Level
@@ -50,7 +51,8 @@ async def _look(engine: HostEngine, key: Key, level: Level, deadline: float) -> 
     binding = book.durable(key)
     if binding is None:
         return None
-    if present is not None or book.port(key).binding.state is not PortState.ACTIVE:
+    shown = book.port(key).binding
+    if present is not None or (shown.state is not PortState.ACTIVE and shown.state_reason != SWITCH_DISCONNECTED):
         return book.port(key)
     check = engine.operation(
         (engine.work_on(binding, existed=True),),

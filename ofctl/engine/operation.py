@@ -145,8 +145,9 @@ class Operation:
             raise
         finally:
             self.waiters -= 1
-        if self.failure is not None and not self.confirmed:
-            raise self._with_outcome(self.failure)
+        if not self.confirmed:
+            stopped = Unavailable("the agent stopped in the middle of the call", reason="AGENT_STOPPED")
+            raise self._with_outcome(self.failure or stopped)
 
     async def verdict(self, deadline: float) -> bool:
         """Return when the walk is over (True), or has failed and goes on trying (False); raise DeadlineExceeded."""
@@ -185,6 +186,10 @@ class Operation:
         error.metadata.setdefault("outcome", outcome.name)
         return error
 
+    def end(self) -> None:
+        """Let those who wait go on: nothing walks any more."""
+        self._finished.set()
+
     async def run(self) -> None:
         """Walk until a terminal stage is reached. Cancelled only when the agent stops: the intent tells the rest."""
         names = ",".join(member.spec.port_id for member in self.members)
@@ -198,7 +203,7 @@ class Operation:
                     if self.stage not in TERMINAL:
                         self.on_change(self)
             finally:
-                self._finished.set()
+                self.end()
             self._log_end()
 
     def _log_end(self) -> None:

@@ -113,6 +113,8 @@ class Plugs:
             record is not None and (record.port_ids or ports) | {record.port_id} != ports
         ):
             raise used_elsewhere(request.request_id)
+        if (record is not None and record.update) or (earlier is not None and earlier.walk is not Walk.PLUG):
+            raise InvalidField("request_id", f"{request.request_id!r} is that of an update; make a new one")
         self._check_not_superseded(record, keys)
         return earlier or next(filter(None, map(self._engine.book.operation_on, keys)), None)
 

@@ -19,6 +19,9 @@ from ofctl.model.ids import DeviceName, PortIndex, RequestId
 from ofctl.model.port import Binding, PortState
 from ofctl.model.vif import PluggedPort
 
+SWITCH_DISCONNECTED = "SWITCH_DISCONNECTED"
+"""Reason of every port while the switch is away."""
+
 
 class PortBook:
     """Bindings, operations in flight, and outcomes of requests. Belongs to one event loop.
@@ -193,7 +196,7 @@ class PortBook:
         if binding.state is not PortState.ACTIVE:
             return binding.state, binding.state_reason
         if not tables.resynced:
-            return PortState.DOWN, "SWITCH_DISCONNECTED"
+            return PortState.DOWN, SWITCH_DISCONNECTED
         trouble = self._troubles.get((binding.port_id, binding.spec.host_id))
         if trouble is not None:
             return trouble

@@ -108,10 +108,9 @@ class Restoration:
         A request in progress was written together with the new spec; what went back did so with the request closed.
         """
         engine = self._engine
-        plugs = {binding.request_id for binding in self._bindings}
         by_port = {binding.port_id: binding for binding in self._bindings if binding.state is PortState.ACTIVE}
         for record in self._requests:
-            if record.outcome is not Outcome.IN_PROGRESS or record.request_id in plugs:
+            if record.outcome is not Outcome.IN_PROGRESS or not record.update:
                 continue
             binding = by_port.get(record.port_id)
             if binding is None or engine.book.operation_on((binding.port_id, binding.spec.host_id)) is not None:

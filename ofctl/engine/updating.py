@@ -70,10 +70,9 @@ class Updates:
         elsewhere = record is not None and (record.port_ids or {record.port_id}) != {request.port_id}
         if elsewhere or (earlier is not None and [member.key for member in earlier.members] != [key]):
             raise used_elsewhere(request.request_id)
-        binding = book.durable(key)
-        plugging = earlier is not None and earlier.walk is Walk.PLUG
-        if plugging or (binding is not None and binding.request_id == request.request_id):
-            raise InvalidField("request_id", f"{request.request_id!r} is that of the plug of this port; make a new one")
+        plugging = record is not None and not record.update
+        if plugging or (earlier is not None and earlier.walk is Walk.PLUG):
+            raise InvalidField("request_id", f"{request.request_id!r} is that of a plug of this port; make a new one")
         return earlier or book.operation_on(key)
 
     @staticmethod

@@ -79,9 +79,9 @@ class Namespace:
         """Run a command inside and return its output."""
         return run(["nsenter", f"--net={self.path}", *argv])
 
-    def pings(self, address: str, *, count: int = 1) -> bool:
-        """Tell whether all of `count` echo requests were answered."""
-        argv = ["nsenter", f"--net={self.path}", "ping", "-c", str(count), "-i", "0.05", "-W", "2", address]
+    def pings(self, address: str, *, count: int = 1, wait_s: float = 2) -> bool:
+        """Tell whether all of `count` echo requests were answered, each within `wait_s`."""
+        argv = ["nsenter", f"--net={self.path}", "ping", "-c", str(count), "-i", "0.05", "-W", str(wait_s), address]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         return f" {count} received" in done.stdout
 

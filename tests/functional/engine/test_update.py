@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ async def test_a_port_is_closed_by_a_group_and_opened_again(lab: Lab) -> None:
         await lab.plug(lab.inside("p2", two, 6))
         assert two.pings("10.1.0.5") and two.pings("fd00:1::5")
         await lab.update("p1", security_groups=(G1,))
-        assert not two.pings("10.1.0.5") and not two.pings("fd00:1::5")
+        assert not two.pings("10.1.0.5", wait_s=0.3) and not two.pings("fd00:1::5", wait_s=0.3)
         assert one.pings("10.1.0.6") and one.pings("fd00:1::6")
         await lab.update("p1", security_groups=())
         assert two.pings("10.1.0.5") and two.pings("fd00:1::5")
@@ -121,7 +122,7 @@ async def test_what_may_not_be_is_refused_by_name_and_nothing_changes(lab: Lab) 
     await lab.apply_group("g2", stateful=False)
     (port,) = await lab.plug(lab.spec("p1"))
 
-    async def refused(kind: type[OfctlError], subject: str, reason: str, **changes: object) -> None:
+    async def refused(kind: type[OfctlError], subject: str, reason: str, **changes: Any) -> None:
         with pytest.raises(kind) as caught:
             await lab.update("p1", **changes)
         assert (caught.value.subject, caught.value.reason) == (subject, reason)
@@ -213,9 +214,9 @@ async def test_a_port_that_is_busy_for_too_long_is_said_so(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.INTENT, Stage.DEVICE, Stage.FLOWS, Stage.DATAPATH])
-async def test_an_unplug_overtakes_an_update(lab: Lab, stage: Stage) -> None:
+async def test_an_unplug_overtakes_an_update(lab: Lab, namespace: Namespace, stage: Stage) -> None:
     await lab.apply_group("g1")
-    await lab.plug(lab.spec("p1"))
+    await lab.plug(lab.inside("p1", namespace, 5))
     update = asyncio.create_task(lab.update("p1", security_groups=(G1,), request_id="u"))
     await reached(lab, stage)
     await lab.unplug("p1")
