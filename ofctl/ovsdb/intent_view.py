@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ofctl.errors import NotFound, Refused
+from ofctl.errors import NotFound, OfctlError, Refused
 from ofctl.model.confirmation import RequestRecord
 from ofctl.model.ids import HostId, PortId
 from ofctl.model.network import NumberedNetwork
@@ -19,6 +20,8 @@ from ofctl.ovsdb.operation import View
 from ofctl.ovsdb.replica import Json, column, identity
 from ofctl.ovsdb.schema import load_schema
 from ofctl.ovsdb.switch_view import lock_name
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +122,11 @@ class IntentView(View):
         events: list[object] = []
         for table, key in self._touched:
             row = self.shared[table].get(key)
-            events.append(Stored(table, key, None if row is None else SHARED[table][1](row)))
+            try:
+                events.append(Stored(table, key, None if row is None else SHARED[table][1](row)))
+            except (OfctlError, ValueError) as error:
+                # Written by hand. What it was is known, and counts until it can be read again.
+                LOG.error("row %s of table %s cannot be read and is taken as it was: %s", key, table, error)
         self._touched.clear()
         return events
 

@@ -153,6 +153,25 @@ async def test_a_group_is_kept_for_a_port_of_another_host(store: IntentStore, ot
     assert WEB in store.security_groups()
 
 
+async def test_a_group_that_somebody_wrote_by_hand_is_as_it_was_until_it_can_be_read(
+    intent_server: OvsdbServer, store: IntentStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.put_security_group(group("web", "in tcp 80"), deadline=soon())
+
+    def write(rule: str) -> None:
+        change = {"op": "update", "table": "SecurityGroup", "where": [], "row": {"rules": ["map", [[0, rule]]]}}
+        run(["ovsdb-client", "transact", intent_server.connection, json.dumps(["ofctl", change])])
+
+    write("ingress tpc 22")
+    # What is asked after it is answered after it was heard of.
+    await store.put_security_group(group("db"), deadline=soon())
+    assert store.security_groups()[WEB].group == group("web", "in tcp 80")
+    assert "row web of table SecurityGroup cannot be read and is taken as it was" in caplog.text
+    write("ingress tcp 22")
+    await store.put_security_group(group("db"), deadline=soon())
+    assert store.security_groups()[WEB].group == group("web", "in tcp 22")
+
+
 async def test_a_person_can_read_a_group(intent_server: OvsdbServer, store: IntentStore) -> None:
     wanted = replace(
         group("web", "in tcp 80-443 from 192.0.2.0/24", "in icmp type 8 code 0", "out ipv6 udp 53"),
