@@ -278,3 +278,24 @@ async def test_the_control_socket_reads_answers_in_pieces_and_tells_errors_from_
     await server.wait_closed()
     with pytest.raises(ControlClosed):
         await ControlSocket.connect(path)
+
+
+async def test_an_answer_that_is_too_long_is_an_error_of_the_daemon(rundir: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = json.loads(await reader.read(4096))
+        assert asked["params"] == ["zone=5"]
+        writer.write(json.dumps({"id": 0, "result": "x" * 100_000, "error": None}).encode())
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(rundir / "x.ctl"))
+    for longest, failing in ((1 << 20, False), (50_000, True)):
+        control = await ControlSocket.connect(rundir / "x.ctl")
+        control.longest_answer = longest
+        if failing:
+            with pytest.raises(ControlFailed, match="longer than 50000"):
+                await control.run("dpctl/dump-conntrack zone=5")
+        else:
+            assert await control.run("dpctl/dump-conntrack zone=5") == ["x" * 100_000]
+        control.close()
+    server.close()
+    await server.wait_closed()
