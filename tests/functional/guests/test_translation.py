@@ -25,6 +25,7 @@ from tests.functional.guests.wire import (
     delete,
     fenced,
     flow_mod,
+    group_and_meter,
     output,
     places,
     write,
@@ -163,14 +164,6 @@ async def test_delete_all_deletes_ones_own(a: Wire, b: Wire, ovs: PrivateOvs) ->
         if wire is a:
             assert len(await b.flows()) == 3
     assert everything(ovs) == untouched
-
-
-def group_and_meter() -> list[Any]:
-    """Return what makes a group and a meter, number 7 each, which others have too."""
-    return [
-        PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_ADD, OFP.OFPGT_ALL, 7, [PARSER.OFPBucket(actions=[output(3)])]),
-        PARSER.OFPMeterMod(DATAPATH, OFP.OFPMC_ADD, OFP.OFPMF_KBPS, 7, [PARSER.OFPMeterBandDrop(100, 10)]),
-    ]
 
 
 async def test_a_guest_hears_of_its_own_alone(a: Wire, b: Wire) -> None:

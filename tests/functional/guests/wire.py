@@ -146,3 +146,11 @@ def delete(**how: Any) -> Any:
         **how,
     }
     return flow_mod(**wanted)
+
+
+def group_and_meter() -> list[Any]:
+    """Return what makes a group and a meter, number 7 each, which others have too."""
+    return [
+        PARSER.OFPGroupMod(DATAPATH, OFP.OFPGC_ADD, OFP.OFPGT_ALL, 7, [PARSER.OFPBucket(actions=[output(3)])]),
+        PARSER.OFPMeterMod(DATAPATH, OFP.OFPMC_ADD, OFP.OFPMF_KBPS, 7, [PARSER.OFPMeterBandDrop(100, 10)]),
+    ]
