@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError
+from ofctl.errors import AlreadyExists, DriverError, NotFound, OfctlError, Unavailable
 from ofctl.model.confirmation import RequestRecord
 from ofctl.model.ids import HostId, NetworkId, PortId
 from ofctl.model.port import Binding, BindingNumbers
@@ -17,6 +17,9 @@ from ofctl.ovsdb.replica import Json, column, identity
 from ofctl.pipeline.tables import LAYOUT_VERSION
 
 T = TypeVar("T")
+
+REFERENCED = {"Network": "network", "SecurityGroup": "security group", "AddressGroup": "address group"}
+"""Tables whose rows others refer to, and what a row is."""
 
 
 class GlobalTaken(DriverError):
@@ -33,6 +36,16 @@ class IntentOperation(Operation[IntentView, T], Generic[T]):
     def settled(self, outcome: T | BaseException) -> None:
         if self._on_settled is not None:
             self._on_settled(outcome)
+
+    def explain(self, failure: str) -> OfctlError:
+        for table, noun in REFERENCED.items():
+            if "references nonexistent row" in failure and f"in table {table}" in failure:
+                return Unavailable(
+                    f"another host has just deleted a {noun} that this needs; look, and try again",
+                    reason="DELETED_MEANWHILE",
+                    subject=noun,
+                )
+        return super().explain(failure)
 
 
 class AddBindings(IntentOperation[tuple[Binding, ...]]):

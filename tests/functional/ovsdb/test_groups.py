@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from ofctl.errors import Refused
+from ofctl.errors import Refused, Unavailable
 from ofctl.model.ids import HostId, MacAddress, NetworkId
 from ofctl.model.network import Network
 from ofctl.model.rule_text import rule_of
@@ -170,6 +170,25 @@ async def test_a_group_that_somebody_wrote_by_hand_is_as_it_was_until_it_can_be_
     write("ingress tcp 22")
     await store.put_security_group(group("db"), deadline=soon())
     assert store.security_groups()[WEB].group == group("web", "in tcp 22")
+
+
+async def test_a_group_that_another_host_deletes_meanwhile_is_named(
+    store: IntentStore, others_store: IntentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put_network(Network(network_id=NETWORK), deadline=soon())
+    await store.put_security_group(group("web"), deadline=soon())
+    row = store._view.security_groups[WEB]
+    await others_store.delete_security_group(WEB, deadline=soon())
+    # As if the news had not come yet.
+    monkeypatch.setattr(store._view, "security_group", lambda _: row)
+    filtered = replace(new(1), spec=replace(new(1).spec, security_groups=(WEB,)))
+    for refused in (
+        store.add_bindings([filtered], None, deadline=soon()),
+        store.put_security_group(group("db", "in from group web"), deadline=soon()),
+    ):
+        with pytest.raises(Unavailable, match="another host has just deleted a security group") as caught:
+            await refused
+        assert caught.value.reason == "DELETED_MEANWHILE"
 
 
 async def test_a_person_can_read_a_group(intent_server: OvsdbServer, store: IntentStore) -> None:
