@@ -37,7 +37,7 @@ async def test_packet_ins_beyond_the_rate_are_dropped_and_come_to_their_guest_al
     ):
         asks = flow_mod(apply(output(OFP.OFPP_CONTROLLER, OFP.OFPCML_NO_BUFFER)), cookie=5, table_id=1)
         assert not await wire.errors(asks)
-        frames = [f"in_port=9,packet={FRAME},actions=resubmit(,{one.first_table + 1})"] * 20
+        frames = [f"in_port=9,packet={FRAME},actions=load:5->NXM_NX_REG0[],resubmit(,{one.first_table + 1})"] * 20
         await asyncio.to_thread(lambda: [ovs.ovs_ofctl("packet-out", BRIDGE, frame) for frame in frames])
         seen = await wire.next(Kind.PACKET_IN)
         assert (seen.table_id, seen.cookie, seen.match["in_port"]) == (1, 5, 9)
