@@ -194,6 +194,29 @@ def test_a_change_costs_what_it_changes(members: int) -> None:
     assert changed_by(world, world.with_port(newcomer)) == [InsertBucket, *[AddFlow] * (own + 2)]
 
 
+@pytest.mark.parametrize("number", [1, 10, 100])
+@pytest.mark.parametrize("members", [10, 100, 500])
+def test_flows_are_ports_and_rules_and_members_and_not_their_product(number: int, members: int) -> None:
+    remote = [
+        SecurityRule(direction=IN, ip_version=4, protocol=TCP, ports=Ports(port, port), remote_security_group=SG_2)
+        for port in range(1, number + 1)
+    ]
+    places = tuple((1, f"10.1.{each // 250}.{each % 250}/32") for each in range(members))
+    world = World().with_network(LOCAL).with_security_group(security_group(2, members=places))
+    world = world.with_security_group(security_group(1, *remote))
+    world = world.with_ports([addressed(port(index, 1), groups=(1,)) for index in range(1, 6)])
+    flows = COMPILER.compile_all(world).flows
+    assert sum(flow.cookie == member_cookie(LOCAL.index) for flow in flows) == members
+    # A service each, and what all of them lead to.
+    assert sum(flow.cookie == security_group_cookie(SecurityGroupIndex(1)) for flow in flows) == number + 1
+    ports = [len(COMPILER.compile_port(index, world).flows) for index in world.ports]
+    assert sum(ports) == 5 * ports[0] == 5 * len(COMPILER.compile_port(port(1, 1).index, without_rules(world)).flows)
+
+
+def without_rules(world: World) -> World:
+    return world.with_security_group(security_group(1))
+
+
 def test_an_egress_rule_changes_the_ports_of_its_group_and_no_other() -> None:
     world = GUARDED.with_security_group(security_group(3)).with_port(addressed(port(1, 1), groups=(3,)))
     closed = world.with_security_group(security_group(3, SecurityRule(direction=OUT, protocol=TCP)))
