@@ -35,6 +35,11 @@ def offices(*addresses: str) -> AddressGroup:
     return AddressGroup(address_group_id=OFFICES, addresses=tuple(map(ipaddress.ip_network, addresses)))
 
 
+async def heard(store: IntentStore, group_id: SecurityGroupId) -> None:
+    """Return when the store has heard of a group, and of all that was written before it."""
+    await store._connection.wait_until(lambda: group_id in store.security_groups(), deadline=soon())
+
+
 @pytest.fixture
 async def others_store(intent_server: OvsdbServer) -> AsyncIterator[IntentStore]:
     store = IntentStore(intent_server.connection, host_id=HostId("compute-2"))
@@ -144,6 +149,7 @@ async def test_a_port_gets_and_loses_groups_in_place(store: IntentStore) -> None
 async def test_a_group_is_kept_for_a_port_of_another_host(store: IntentStore, others_store: IntentStore) -> None:
     await store.put_network(Network(network_id=NETWORK), deadline=soon())
     await store.put_security_group(group("web"), deadline=soon())
+    await heard(others_store, WEB)
     theirs = new(1, host=HostId("compute-2"))
     await others_store.add_bindings(
         [replace(theirs, spec=replace(theirs.spec, security_groups=(WEB,)))], None, deadline=soon()
@@ -178,6 +184,7 @@ async def test_a_group_that_another_host_deletes_meanwhile_is_named(
     await store.put_network(Network(network_id=NETWORK), deadline=soon())
     await store.put_security_group(group("web"), deadline=soon())
     row = store._view.security_groups[WEB]
+    await heard(others_store, WEB)
     await others_store.delete_security_group(WEB, deadline=soon())
     # As if the news had not come yet.
     monkeypatch.setattr(store._view, "security_group", lambda _: row)
