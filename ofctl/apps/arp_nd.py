@@ -7,6 +7,7 @@ A question becomes its own answer and goes back to who asked, through the delive
 # ruff: noqa: ARG002  (every app is asked in the same way; few look at all that they are given)
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from ofctl.apps.sender_protocols import ADVERTISEMENT, ARP, NEIGHBOR_ADVERTISEMENT, REAL, SOLICITATION, UNSPECIFIED_6
@@ -89,10 +90,10 @@ class ArpNd(FeatureApp):
         if not (port.addresses and world.networks[port.network].neighbor_replies):
             return
         cookie = port_cookie(port.index)
-        for version, address in sorted(_known(port, world)):
+        for version, address, priority in _known(port, world):
             match = Match.of(Term(NETWORK, port.network), *_asks_for(version, address))
             found = (SetField(OWNER, port.index),)
-            yield Flow(NEIGHBOR_TARGET, Priority.PORT, match, cookie, found, goto=NEIGHBOR_OWNER)
+            yield Flow(NEIGHBOR_TARGET, priority, match, cookie, found, goto=NEIGHBOR_OWNER)
         owner = Term(OWNER, port.index)
         own = Match.of(owner, Term(SOURCE, port.index))
         yield Flow(NEIGHBOR_OWNER, Priority.PORT, own, cookie, (SetField(OWNER, 0),), goto=FLOOD)
@@ -104,12 +105,17 @@ def _asks_for(version: int, address: int) -> tuple[Term, ...]:
     return (*REQUEST, Term(ARP_TPA, address)) if version == 4 else (*SOLICITATION, Term(ND_TARGET, address))
 
 
-def _known(port: WorldPort, world: World) -> set[tuple[int, int]]:
-    """Return the port's fixed addresses, and its link-local address if it can have no other."""
-    known: set[tuple[int, int]] = {(address.version, int(address)) for address in port.addresses}
-    if is_secured(port, world) and any(version == 6 for version, _ in known):
-        known.add((6, link_local(port.mac_number).value))
-    return known
+def _known(port: WorldPort, world: World) -> Iterator[tuple[int, int, Priority]]:
+    """Yield the port's fixed addresses, and its link-local address if it can have no other.
+
+    The latter has no claim on being nobody else's: where another port has it as a fixed one, that port is meant.
+    """
+    for address in port.addresses:
+        yield address.version, int(address), Priority.PORT
+    if is_secured(port, world) and any(address.version == 6 for address in port.addresses):
+        own = ipaddress.IPv6Address(link_local(port.mac_number).value)
+        if own not in port.addresses and world.networks[port.network].subnet_of(own) is None:
+            yield 6, int(own), Priority.CLASS
 
 
 def _questions() -> Iterator[Flow]:

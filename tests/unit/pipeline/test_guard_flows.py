@@ -85,3 +85,17 @@ def test_what_is_off_costs_nothing() -> None:
     assert len(NEIGHBORS.compile_port(there.index, WORLD.with_port(there)).flows) == 4, "no link-local address"
     silent = NumberedNetwork(network=replace(LOCAL.network, neighbor_replies=False), index=LOCAL.index)
     assert not NEIGHBORS.compile_port(there.index, World().with_network(silent).with_port(there)).flows
+
+
+def test_a_link_local_address_may_be_another_port_s_fixed_one() -> None:
+    link_local = ip_address("fe80::5054:ff:fe00:1")
+    other = replace(port(2, 1), addresses=(link_local,))
+    own = replace(PORTS["dual"], addresses=(V4, V6, link_local))
+    for there in ([PORTS["dual"], other], [own]):
+        NEIGHBORS.compile_all(WORLD.with_ports(there))
+    assert len(NEIGHBORS.compile_port(own.index, WORLD.with_port(own)).flows) == 5
+    subnet = Subnet(cidr=ip_network("fe80::/64"), gateway=link_local)
+    network = replace(LOCAL.network, subnets=(subnet,), flood_unknown_neighbors=False)
+    world = World().with_network(NumberedNetwork(network=network, index=LOCAL.index)).with_port(PORTS["dual"])
+    identities = [flow.identity for flow in NEIGHBORS.compile_all(world).flows]
+    assert len(set(identities)) == len(identities)
