@@ -167,19 +167,17 @@ def _verdicts(side: Side) -> Iterator[Flow]:
     """Yield what becomes of frames that a rule allowed; the others match nothing, and are dropped.
 
     All fragments of a datagram go through the connection table once more. It holds them until the first one has come,
-    which it does only if it was allowed; later ones show no ports to judge them by (seen on OVS 3.1).
+    which it does only if it was allowed; later ones show no ports to judge them by (seen on OVS 3.1). No frame goes on
+    from where it was committed: what the table may have added to it is only told apart in the next one.
     """
     allowed = Term(ALLOWED, 1)
     # The zone of a stateless port is 0. The state in such a frame is another port's.
     stateless = Match.of(allowed, Term(ZONE, 0))
     yield _host(side.verdict, Priority.PORT, stateless, CLEAR, goto=side.onward)
     for family in FAMILIES.values():
-        commit, look_up = Conntrack(ZONE, commit=True), Conntrack(ZONE, table=side.gate)
-        into_gate = Conntrack(ZONE, commit=True, table=side.gate)
-        yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, NEW, FRAGMENT), into_gate)
+        commit, look_up = Conntrack(ZONE, commit=True, table=side.gate), Conntrack(ZONE, table=side.gate)
+        yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, NEW), commit)
         yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, KNOWN, FRAGMENT), look_up)
-        whole = Match.of(allowed, family, NEW, WHOLE)
-        yield _host(side.verdict, Priority.BROAD, whole, commit, CLEAR, goto=side.onward)
         yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, KNOWN, WHOLE), CLEAR, goto=side.onward)
     yield _host(side.gate, Priority.BROAD, Match.of(TRACKED), CLEAR, goto=side.onward)
 
@@ -214,7 +212,8 @@ def _stateful(port: WorldPort, groups: tuple[NumberedSecurityGroup, ...]) -> Ite
     cookie = port_cookie(port.index)
     for side in (EGRESS, INGRESS):
         for family in FAMILIES.values():
-            track = Conntrack(port.zone, table=side.state)
+            # A frame to all has copies for others behind this one.
+            track = Conntrack(port.zone, table=side.state, cloned=side is INGRESS)
             yield Flow(side.track, Priority.PORT, _of(side, port, family), cookie, (track,))
         if not _is_open(groups, side.direction):
             yield _to_all(side, side.track, port)  # No rule speaks of what is not IP.

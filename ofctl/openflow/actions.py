@@ -42,6 +42,7 @@ NXAST_OUTPUT_REG = 15
 NXAST_CONTROLLER = 20
 NXAST_CONJUNCTION = 34
 NXAST_CT = 35
+NXAST_CLONE = 42
 NXAST_LEARN2 = 45
 NX_CT_F_COMMIT = 1 << 0
 NX_CT_F_FORCE = 1 << 1
@@ -66,6 +67,7 @@ _pack_output_reg = struct.Struct("!HHIHHIH6x").pack
 _pack_controller = struct.Struct("!HHIHHHBx").pack
 _pack_copy_field = struct.Struct("!HHHHH2xII").pack
 _pack_conjunction = struct.Struct("!HHIHBBI").pack
+_pack_clone = struct.Struct("!HHIH6x").pack
 _pack_ct = struct.Struct("!HHIHHIHB5x").pack
 _pack_learn = struct.Struct("!HHIHHHHQHBxHHIHxx").pack
 _pack_apply = struct.Struct("!HH4x").pack
@@ -125,7 +127,8 @@ def _conntrack(action: Conntrack) -> bytes:
     else:
         source, zone = oxm.REGISTER_BARE[action.zone.register], action.zone.start << 6 | action.zone.bits - 1
     fixed = _pack_ct(OFPAT_EXPERIMENTER, 24 + len(nested), NICIRA, NXAST_CT, flags, source, zone, table)
-    return fixed + nested
+    whole = fixed + nested
+    return _pack_clone(OFPAT_EXPERIMENTER, 16 + len(whole), NICIRA, NXAST_CLONE) + whole if action.cloned else whole
 
 
 def _conjunction(action: Conjunction) -> bytes:

@@ -236,6 +236,9 @@ class Conntrack:
     `zone` is its number, or a register slice of 16 bits that has it. `commit` keeps a new connection, and `mark` sets
     (value, mask) bits of its ct_mark; `force` makes the packet's direction the original one. With `table` a copy goes
     on there with its connection's state, the actions behind this one see the packet untracked.
+
+    To the packets that it looks up, OVS before 3.6 may add fragments that it still has of somebody else's, and what
+    follows happens to them, too. With `cloned` nothing follows: the actions behind have not met it (NXAST_CLONE).
     """
 
     zone: int | RegisterSlice
@@ -243,6 +246,7 @@ class Conntrack:
     table: Table | None = None
     mark: tuple[int, int] | None = None
     force: bool = False
+    cloned: bool = False
 
     def __post_init__(self) -> None:
         bits = self.zone.bits if isinstance(self.zone, RegisterSlice) else 16
@@ -261,7 +265,8 @@ class Conntrack:
         parts.append(f"zone={_nxm(self.zone) if isinstance(self.zone, RegisterSlice) else self.zone}")
         if self.mark is not None:
             parts.append(f"exec(set_field:{self.mark[0]:#x}/{self.mark[1]:#x}->ct_mark)")
-        return f"ct({','.join(parts)})"
+        lookup = f"ct({','.join(parts)})"
+        return f"clone({lookup})" if self.cloned else lookup
 
 
 @dataclass(frozen=True, slots=True, order=True)

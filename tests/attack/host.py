@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ofctl.engine.dropping import Limits
-from ofctl.engine.host_engine import HostEngine
 from ofctl.model.confirmation import Level
 from ofctl.model.ids import DeviceName, MacAddress, NetworkId, PhysicalNetwork, PortId
 from ofctl.model.network import Network, NetworkType, Subnet
@@ -133,8 +132,7 @@ class AttackedHost:
         uplink = self._device(UPLINK)
         run(["ip", "link", "set", "dev", UPLINK, "up"])
         self.live.call(self.lab.start(physical_networks={PHYSNET: (DeviceName(UPLINK),)}))
-        if GROUPS_READY:
-            self.live.call(self._groups())
+        self.live.call(self._groups())
         self.guarded = self._network(GUARDED, uplink, guarded=True)
         self.open = self._network(OPEN, uplink, guarded=False)
         self.flat = self._network(FLAT, uplink, guarded=False)
@@ -168,7 +166,7 @@ class AttackedHost:
         return Scene(HUB, devices, dumb=True)
 
     async def _groups(self) -> None:
-        engine: Any = self.lab.engine
+        engine = self.lab.engine
         await engine.apply_address_group(hosts(), level=Level.DATAPATH, deadline=in_s(CALL_TIMEOUT_S))
         for group in (friends(), victims(), confinement(), untracked()):
             await engine.apply_security_group(group, level=Level.DATAPATH, deadline=in_s(CALL_TIMEOUT_S))
@@ -192,11 +190,10 @@ def port_spec(member: Member, network: Network, *, guarded: bool) -> PortSpec:
         fixed_ips=tuple(ipaddress.ip_address(member.address(version)) for version in (4, 6)),
         port_security=False if member == INSIDER else None,
         allowed_address_pairs=attackers_pairs() if member == ATTACKER else (),
-        security_groups=(GROUPS[member],) if guarded and member in GROUPS and GROUPS_READY else (),
+        security_groups=(GROUPS[member],) if guarded and member in GROUPS else (),
     )
 
 
-GROUPS_READY = hasattr(HostEngine, "apply_security_group")
 GROUPS = {VICTIM: VICTIMS, CONFINED: CONFINEMENT, STATELESS: UNTRACKED}
 FILTERED = frozenset(member.name for member in GROUPS)
 

@@ -196,6 +196,7 @@ CONTENTS: tuple[tuple[tuple[Term, ...], tuple[Action, ...], Table | None], ...] 
     (IP, (Conntrack(5),), None),
     (IP, (Conntrack(0),), None),
     (IP6, (Conntrack(0xFFFF, table=LATER),), None),
+    (IP, (Conntrack(5, table=LATER, cloned=True), Output(1)), None),
     (IP, (Conntrack(ZONE, table=LATER),), None),
     (IP, (Conntrack(WHOLE_ZONE, commit=True), Output(1)), LATER),
     (IP, (Conntrack(5, commit=True, mark=(1, 1), table=LATER),), None),

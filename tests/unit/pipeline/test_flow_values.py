@@ -40,6 +40,7 @@ WORD, HALF = RegisterSlice("word", 2, 0, 32), RegisterSlice("half", 3, 16, 16)
         (Conjunction(9, 1, 3), "conjunction(9,1/3)"),
         (Conntrack(5), "ct(zone=5)"),
         (Conntrack(HALF, table=LATER), "ct(table=later,zone=NXM_NX_REG3[16..31])"),
+        (Conntrack(5, table=LATER, cloned=True), "clone(ct(table=later,zone=5))"),
         (
             Conntrack(5, commit=True, mark=(1, 3), force=True),
             "ct(commit,force,zone=5,exec(set_field:0x1/0x3->ct_mark))",
