@@ -84,6 +84,8 @@ class Application(Change[tuple[N, tuple[PluggedPort, ...]]], Generic[V, N]):
             await self.persist(lambda: self.chassis.settle(deadline=self.forward_deadline))
         ports = await look_at_ports(self._engine, kind.concerned, self._level, deadline=self.forward_deadline)
         kind.keep(numbered)
+        if self._written:
+            self._engine.flush(port.binding.numbers.index for port in ports)
         return numbered, ports
 
     def release(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ from ofctl.model.audit import AuditReport
 from ofctl.model.confirmation import Level, RequestRecord
 from ofctl.model.events import PortEvent
 from ofctl.model.host import AppView, HostView
-from ofctl.model.ids import HostId, NetworkId, PortId, RequestId
+from ofctl.model.ids import HostId, NetworkId, PortId, PortIndex, RequestId
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.port import Binding, PortState
 from ofctl.model.security import (
@@ -71,6 +71,8 @@ class HostEngine:
         self._groups = GroupChanges(self)
         self.on_left: Callable[[Operation], None] = lambda _: None
         """Called when an operation is over and its result is in the book."""
+        self.flush: Callable[[Iterable[PortIndex]], None] = lambda _: None
+        """Called with ports whose connections may not be allowed any more."""
         self.plugin_views: Callable[[], tuple[AppView, ...]] = tuple
         """Tells of the feature apps and binders."""
         self.app_views: Callable[[], tuple[AppView, ...]] = tuple
@@ -137,6 +139,7 @@ class HostEngine:
             if not self._closing:
                 self.on_left(operation)
                 self._mend_after(operation)
+                self._flush_after(operation)
 
     def _mend_after(self, operation: Operation) -> None:
         """Mend the ports of an update whose walk back has left something."""
@@ -145,6 +148,22 @@ class HostEngine:
             if binding is not None and self.book.operation_on(member.key) is None:
                 self.book.trouble(member.key, PortState.DEGRADED, "UPDATE_UNDONE")
                 self.mend(binding)
+
+    def _flush_after(self, operation: Operation) -> None:
+        """Have the connections looked at that the rules of an updated port, or its being a member, have allowed."""
+        for member in operation.members if operation.confirmed else ():
+            if member.before is not None and member.before.spec.security_groups:
+                self.flush([member.before.numbers.index])
+                self.flush_ports_of(member.before.spec.security_groups)
+
+    def flush_ports_of(self, groups: Iterable[SecurityGroupId]) -> None:
+        """Have the connections looked at of all ports that depend on one of the security groups."""
+        concerned = frozenset(each for group in groups for each in self.inventory.groups.dependents_of(group))
+        self.flush(
+            binding.numbers.index
+            for binding in self.book.durables()
+            if not concerned.isdisjoint(binding.spec.security_groups)
+        )
 
     def _changed(self, operation: Operation) -> None:
         self.book.publish(member.key for member in operation.members)

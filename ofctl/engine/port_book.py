@@ -217,6 +217,10 @@ class PortBook:
         self.counters[f"{state.value}.{reason.lower()}"] += 1
         self.publish([key])
 
+    def connections_flushed(self, count: int) -> None:
+        """Count connections that new rules do not allow, and that are gone."""
+        self.counters["connections.flushed"] += count
+
     def clear_trouble(self, key: Key) -> None:
         """Note that a port is as it was confirmed."""
         if self._troubles.pop(key, None) is not None:

@@ -20,6 +20,7 @@ from ofctl.engine.clock import Clock, SystemClock
 from ofctl.engine.drift import Drift
 from ofctl.engine.dropping import Limits
 from ofctl.engine.flow_tables import CONFIG_INTERVAL_S, FlowTables
+from ofctl.engine.flushing import Flushing
 from ofctl.engine.host_engine import HostEngine
 from ofctl.engine.inventory import Inventory
 from ofctl.engine.packet_handlers import PacketHandlers
@@ -110,6 +111,7 @@ class Host:
         self._uplink_problems: dict[PhysicalNetwork, str] = {}
         self._engine: HostEngine | None = None
         self._tables: FlowTables | None = None
+        self._flushing: Flushing | None = None
         self._handlers: PacketHandlers | None = None
 
     @property
@@ -127,9 +129,10 @@ class Host:
         bridge = await self.database.ensure_bridge(self._bridge_spec(), deadline=deadline)
         for device in self.database.foreign_ports(self.options.bridge):
             logger.warning("a port on our bridge is not ours; it is left alone", extra=fields(device=device))
+        tracked = Zones(self.options.rundir, datapath_type=bridge.datapath_type.value)
         zones = PortZones(
             self.switch,
-            Zones(self.options.rundir, datapath_type=bridge.datapath_type.value),
+            tracked,
             limit=self.options.max_connections_per_port,
             timeout_s=self.options.switch_timeout_s,
         )
@@ -157,6 +160,8 @@ class Host:
         )
         chassis.uplink_problems.update(self._uplink_problems)
         engine = self._engine = HostEngine(chassis, self.store, self.inventory, self.clock)
+        self._flushing = Flushing(self.switch, tracked, tables, on_flushed=engine.book.connections_flushed)
+        engine.flush = self._flushing.later
         plugins = (*self.options.apps, *self.options.binders)
         engine.annotations = Annotations(plugins)
         handlers = PacketHandlers(self.options.apps, self.switch, tables, limits=self.options.packet_in_limits)
@@ -202,6 +207,8 @@ class Host:
         if self._engine is not None:
             await self._engine.close()
             await self._engine.chassis.prober.close()
+        if self._flushing is not None:
+            await self._flushing.close()
         if self._namespaces is not None:
             self._namespaces.close()
         if self._handlers is not None:

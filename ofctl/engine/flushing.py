@@ -1,0 +1,123 @@
+"""Connections that a port's rules do not allow any more are taken out of its zone: in the background, a port at a time.
+
+Nothing depends on it: the rules judge every frame of a connection, so one that is in the tracker and not allowed is
+stopped already (docs/pipeline.md). But it counts against the port's limit, and people see it in `dpctl/dump-conntrack`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from ofctl.engine.flow_tables import FlowTables
+from ofctl.errors import OfctlError
+from ofctl.log import fields
+from ofctl.model.ids import PortIndex
+from ofctl.model.security import RuleDirection
+from ofctl.openflow.conntrack import ConnectionTuple, check_removable
+from ofctl.openflow.switch import Switch
+from ofctl.openflow.zones import Zones
+from ofctl.pipeline.judgement import Connection, allows
+from ofctl.pipeline.world import World, WorldPort
+
+logger = logging.getLogger(__name__)
+
+MAX_AT_ONCE = 1_000
+"""Connections of one port that go in one turn; the others in the next."""
+TURN_S = 5.0
+"""For one port: to list its connections, and to remove them."""
+PAUSE = 4
+"""Between two ports as many times as long as the last one took: listing is work for the thread that forwards."""
+
+
+class Flushing:
+    """Flushes for one switch. Belongs to one event loop."""
+
+    def __init__(self, switch: Switch, zones: Zones, tables: FlowTables, *, on_flushed: Callable[[int], None]) -> None:
+        """`on_flushed` is told how many connections went."""
+        self._switch = switch
+        self._zones = zones
+        self._tables = tables
+        self._on_flushed = on_flushed
+        self._due: dict[PortIndex, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def later(self, ports: Iterable[PortIndex]) -> None:
+        """Look at the connections of these ports soon, by the rules that they have then."""
+        self._due.update(dict.fromkeys(ports))
+        if self._due and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="flushing")
+
+    async def close(self) -> None:
+        """Stop; what is not allowed stays where it is, stopped."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._due:
+                index = next(iter(self._due))
+                del self._due[index]
+                begun = loop.time()
+                try:
+                    await self._flush(index, begun + TURN_S)
+                except OfctlError as error:
+                    logger.warning("connections are not flushed: %s", error, extra=fields(port_index=index))
+                await asyncio.sleep(PAUSE * (loop.time() - begun))
+        finally:
+            self._task = None
+
+    async def _flush(self, index: PortIndex, deadline: float) -> None:
+        port = self._tables.world.ports.get(index)
+        if port is None or not port.zone:
+            return
+        tracked = [each.original for each in await self._zones.connections(port.zone, deadline=deadline)]
+        # By the rules of now: they may have changed while the connections were read.
+        world = self._tables.world
+        port = world.ports.get(index)
+        if port is None or not port.zone:
+            return
+        gone = [each for each in tracked if not is_allowed(port, world, each) and _removable(each)]
+        await self._remove(port.zone, gone[:MAX_AT_ONCE], deadline)
+        if len(gone) > MAX_AT_ONCE:
+            self._due[index] = None
+
+    async def _remove(self, zone: int, originals: Sequence[ConnectionTuple], deadline: float) -> None:
+        if originals:
+            await self._switch.flush_connections(zone, originals, deadline=deadline)
+            self._on_flushed(len(originals))
+
+
+def is_allowed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
+    """Tell whether a port's rules let a tracked connection be; True for what cannot be judged."""
+    if tracked.source is None or tracked.destination is None or tracked.protocol is None:
+        return True
+    kind, code = (tracked.echo.kind, tracked.echo.code) if tracked.echo is not None else (0, 0)
+    connection = Connection(
+        source=tracked.source,
+        destination=tracked.destination,
+        protocol=tracked.protocol,
+        source_port=(tracked.source_port or 0) if tracked.echo is None else kind,
+        destination_port=(tracked.destination_port or 0) if tracked.echo is None else code,
+    )
+    return allows(port, world, connection, _direction(port, connection))
+
+
+def _direction(port: WorldPort, connection: Connection) -> RuleDirection | None:
+    """Return who has opened a connection, as far as the port's addresses tell."""
+    mine = [any(end in prefix for prefix in port.prefixes) for end in (connection.source, connection.destination)]
+    if mine == [True, False]:
+        return RuleDirection.EGRESS
+    return RuleDirection.INGRESS if mine == [False, True] else None
+
+
+def _removable(tracked: ConnectionTuple) -> bool:
+    """Tell whether the switch can remove it and live: one of ICMPv6 it cannot, and that is over by itself soon."""
+    try:
+        check_removable(tracked)
+    except ValueError:
+        return False
+    return True
