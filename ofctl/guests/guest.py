@@ -35,7 +35,10 @@ SILENT_S = 15.0
 """Without a word of the runner, which speaks every half second, before its process is killed."""
 LOOK_INTERVAL_S = 0.5
 CALM, BUSY = 0.2, 0.5
-"""Of one processor: above the second a guest runs when nobody else wants to, below the first as others do again."""
+"""Of one processor, used or waited for: above the second a guest runs when nobody else wants to, below the first as
+others do again."""
+START_S = 10.0
+"""For so long a guest may be busy with its start like everybody else: with nothing to spare it would take for ever."""
 MAX_REQUESTS = 8
 """That a guest may have under way."""
 MAX_ERROR = 300
@@ -221,16 +224,19 @@ class Guest:
         """Kill a process that has too many threads, or whose runner has fallen silent; put a busy one last.
 
         A guest that spins would otherwise take its turns before a plug does: with a niceness of 10 alone the 99th
-        percentile of PlugPort grew fourfold on two processors.
+        percentile of PlugPort grew fourfold on two processors. What counts is what it wants: where it has to wait for a
+        processor it does not get what makes it a nuisance to whoever else waits.
         """
         loop = asyncio.get_running_loop()
-        at, used_s = loop.time(), 0.0
+        begun = at = loop.time()
+        used_s = wanted_s = 0.0
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            before, before_s = at, used_s
-            at, used_s = loop.time(), process.cpu_s()
-            share = (used_s - before_s) / (at - before)
-            if not CALM <= share <= BUSY:
+            before, before_s, before_wanted_s = at, used_s, wanted_s
+            at, used_s, wanted_s = loop.time(), process.cpu_s(), process.wanted_s()
+            share = max(used_s - before_s, wanted_s - before_wanted_s) / (at - before)
+            starting = self._state is AppState.STARTING and at - begun < START_S
+            if not (starting or CALM <= share <= BUSY):
                 process.give_way(always=share > BUSY)
             threads = process.threads()
             silent_s = loop.time() - self._heard

@@ -16,6 +16,8 @@ from pathlib import Path
 from ofctl.guests.channel import ControlChannel, Json
 
 STOP_GRACE_S = 1.5
+AFTER_OTHERS, LAST = 5, 19
+"""Niceness of a guest's session, against other sessions."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ENVIRONMENT = {"OSKEN_HUB_TYPE": "native", "MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
 """Threads; an address space that tells what is used; lines that are not lost when the process is killed."""
@@ -35,7 +37,7 @@ class GuestProcess:
                 [sys.executable, "-m", "ofctl.ryu.runner", str(theirs.fileno()), json.dumps(argument)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                process_group=0,
+                start_new_session=True,
                 env={**os.environ, **ENVIRONMENT},
             )
         self.channel = ControlChannel(ours, on_message=on_message)
@@ -63,9 +65,29 @@ class GuestProcess:
             return (int(values[11]) + int(values[12])) / TICKS_PER_S
         return 0.0
 
+    def wanted_s(self) -> float:
+        """Return the seconds of processor time that its threads have used or waited for; 0 once gone.
+
+        The first two fields of schedstat, nanoseconds (Documentation/scheduler/sched-stats in the kernel); a thread
+        that ends takes its own along.
+        """
+        total = 0
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with contextlib.suppress(OSError, ValueError):
+                    used, waited, _ = Path(f"/proc/{self.pid}/task/{thread}/schedstat").read_text().split()
+                    total += int(used) + int(waited)
+        return total / 1e9
+
     def give_way(self, *, always: bool) -> None:
-        """Let it run only when nobody else wants to, or like everybody else but after them (sched(7))."""
+        """Let it run only when nobody else wants to, or like everybody else but after them (sched(7)).
+
+        That holds within its session, and the session is one of its own: where the kernel has autogroups, sessions
+        share the processors, and what a guest used up in the agent's would be missing there.
+        """
         policy = os.SCHED_IDLE if always else os.SCHED_OTHER
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.pid}/autogroup").write_text(str(LAST if always else AFTER_OTHERS))
         with contextlib.suppress(OSError):
             for thread in os.listdir(f"/proc/{self.pid}/task"):
                 with contextlib.suppress(OSError):

@@ -33,9 +33,10 @@ SEEN: dict[str, Callable[[App], bool]] = {
     "spins": lambda app: app.state == RUNNING,
 }
 """What GetHost says of it afterwards, in the order in which they begin; those that began go on."""
-MEASURED = ("floods",)
-"""After these the plugs are timed, with all that came before, still. Not after `leaks` and `spins`: on two processors
-with other work, plugs took twice as long then."""
+MEASURED = ("floods", "spins")
+"""After these the plugs are timed, with all that came before, still."""
+AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
+"""Where it is on, niceness counts only within a session (sched(7))."""
 
 
 @pytest.mark.parametrize("timed", [False, pytest.param(True, marks=pytest.mark.chaos)])
@@ -46,6 +47,8 @@ def test_plugs_and_other_guests_go_on(guests: Start, rundir: Path, *, timed: boo
     lab.client.apply_network(Network(network_id="n", subnets=[Subnet(cidr="192.0.2.0/24")]))
     for name in ("good", *bad):
         lab.running(name)
+        pid = lab.app(name).pid
+        assert os.getsid(pid) == pid
     one, _ = lab.host("br-good")
     _, other = lab.host("br-good")
     own, fragments = len(lab.flows("br-int")), lab.ovs.ovs_ofctl("get-frags", "br-int")
@@ -57,6 +60,9 @@ def test_plugs_and_other_guests_go_on(guests: Start, rundir: Path, *, timed: boo
             assert with_ms <= MAX_RATIO * without_ms, name
         assert one.pings(other, count=2), f"{name}\n{lab.log()}"
         p99_ms(lab, plugs=2)
+    spins = lab.wait_for("spins", lambda app: os.sched_getscheduler(app.pid) == os.SCHED_IDLE).pid
+    if AUTOGROUP.exists() and AUTOGROUP.read_text().strip() == "1":
+        assert Path(f"/proc/{spins}/autogroup").read_text().endswith(" nice 19\n")
     assert len(lab.flows("br-int")) == own
     assert "drop" in lab.ovs.ovs_ofctl("get-frags", "br-configures")
     assert lab.ovs.ovs_ofctl("get-frags", "br-int") == fragments
