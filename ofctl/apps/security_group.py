@@ -17,6 +17,7 @@ from ofctl.model.network import IpNetwork
 from ofctl.model.security import ICMPV6, UDP, NumberedSecurityGroup, RuleDirection
 from ofctl.pipeline.feature import FeatureApp
 from ofctl.pipeline.fields import (
+    CT_ZONE,
     ETH_TYPE,
     FRAG_ANY,
     FRAG_LATER,
@@ -114,9 +115,7 @@ class SecurityGroups(FeatureApp):
             yield _host(side.track, Priority.MISS, Match(), goto=side.onward)
         yield _host(EGRESS_TRACK, Priority.EXEMPT, Match.of(RARP), goto=FORWARD)
         # A frame that was on its way through the connection table of a port that is filtered no more; DELIVER knows
-        # which ports there are. EGRESS_STATE has a flow for each port instead: a port that is gone sends nothing. What
-        # is invalid was never let on: fragments that expire leave with the next frame of any port, as if they were of
-        # its network (seen on OVS 3.1).
+        # which ports there are. EGRESS_STATE has a flow for each port instead: a port that is gone sends nothing.
         yield _host(INGRESS_STATE, Priority.MISS, Match.of(TRACKED), goto=DELIVER)
         # The gate behind lets them on only with the first one of their datagram, which is judged by its ports.
         for family in FAMILIES.values():
@@ -125,8 +124,10 @@ class SecurityGroups(FeatureApp):
 
     def port_flows(self, port: WorldPort, world: World) -> Iterable[Flow]:
         groups = world.groups_of(port)
+        if port.zone:
+            yield from _gates(port)
         if not groups:
-            yield _to_all(EGRESS, EGRESS_STATE, port, TRACKED, goto=FORWARD)
+            yield from _on_its_way(port)
         elif groups[0].group.stateful:
             yield from _stateful(port, groups)
         else:
@@ -179,7 +180,28 @@ def _verdicts(side: Side) -> Iterator[Flow]:
         yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, NEW), commit)
         yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, KNOWN, FRAGMENT), look_up)
         yield _host(side.verdict, Priority.BROAD, Match.of(allowed, family, KNOWN, WHOLE), CLEAR, goto=side.onward)
-    yield _host(side.gate, Priority.BROAD, Match.of(TRACKED), CLEAR, goto=side.onward)
+
+
+def _gates(port: WorldPort) -> Iterator[Flow]:
+    """Yield what lets on frames that went through the connection table twice, whatever the port's groups are by now."""
+    for side in (EGRESS, INGRESS):
+        own = _of(side, port, TRACKED, _own_zone(port))
+        yield Flow(side.gate, Priority.PORT, own, port_cookie(port.index), (CLEAR,), goto=side.onward)
+
+
+def _on_its_way(port: WorldPort) -> Iterator[Flow]:
+    """Yield what lets on a frame that was in the connection table when the port ceased to be filtered."""
+    if port.zone:
+        yield _to_all(EGRESS, EGRESS_STATE, port, TRACKED, _own_zone(port), goto=FORWARD)
+
+
+def _own_zone(port: WorldPort) -> Term:
+    """Return what every frame of the port has that comes out of its connection table.
+
+    OVS before 3.6 lets fragments go with the next frame of any port, and they seem to be that port's, of its network:
+    expired ones without a valid state, the last of a completed datagram with one ("ipf: Maintain packet zone").
+    """
+    return Term(CT_ZONE, port.zone)
 
 
 def _to_all(side: Side, table: Table, port: WorldPort, *terms: Term, goto: Table | None = None) -> Flow:
@@ -219,7 +241,8 @@ def _stateful(port: WorldPort, groups: tuple[NumberedSecurityGroup, ...]) -> Ite
             yield _to_all(side, side.track, port)  # No rule speaks of what is not IP.
         for state, direction in ((OPENER, side.direction), (REPLY, side.other)):
             asked = tuple(_ask(groups, direction, port.zone))
-            yield Flow(side.state, Priority.PORT, _of(side, port, state), cookie, asked, goto=side.verdict)
+            own = _of(side, port, state, _own_zone(port))
+            yield Flow(side.state, Priority.PORT, own, cookie, asked, goto=side.verdict)
         yield _to_all(side, side.state, port)
 
 
@@ -227,7 +250,7 @@ def _stateless(port: WorldPort, groups: tuple[NumberedSecurityGroup, ...]) -> It
     cookie = port_cookie(port.index)
     for side in (EGRESS, INGRESS):
         if _is_open(groups, side.direction):
-            yield _to_all(side, side.state, port, TRACKED, goto=side.onward)
+            yield from _on_its_way(port)
             continue
         yield _to_all(side, side.track, port, goto=side.state)
         asked = tuple(_ask(groups, side.direction, 0))

@@ -130,7 +130,7 @@ GUARDED = (
             addressed(port(2, 2, slot=0), "10.0.0.200/32", groups=(1,)),
             addressed(port(3, 2, slot=1), groups=(2,)),
             addressed(port(4, 2), groups=(2,)),
-            replace(port(5, 1), port_security=False),
+            replace(port(5, 1), port_security=False, zone=1005),
         ]
     )
 )
