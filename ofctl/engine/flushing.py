@@ -2,6 +2,10 @@
 
 Nothing depends on it: the rules judge every frame of a connection, so one that is in the tracker and not allowed is
 stopped already (docs/pipeline.md). But it counts against the port's limit, and people see it in `dpctl/dump-conntrack`.
+
+It is the tracker's knowledge of who has opened a connection that stops it. Of one that it does not know any more, the
+next frame opens a new one, and if that is the other end's, the other direction's rules judge it: a server whose port
+was closed would go on by what it may send. So a connection stays for as long as it would come back like this.
 """
 
 from __future__ import annotations
@@ -80,7 +84,7 @@ class Flushing:
         port = world.ports.get(index)
         if port is None or not port.zone:
             return
-        gone = [each for each in tracked if not is_allowed(port, world, each) and _removable(each)]
+        gone = [each for each in tracked if not is_needed(port, world, each) and _removable(each)]
         await self._remove(port.zone, gone[:MAX_AT_ONCE], deadline)
         if len(gone) > MAX_AT_ONCE:
             self._due[index] = None
@@ -91,8 +95,8 @@ class Flushing:
             self._on_flushed(len(originals))
 
 
-def is_allowed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
-    """Tell whether a port's rules let a tracked connection be; True for what cannot be judged."""
+def is_needed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
+    """Tell whether a tracked connection is allowed, or would be the other way round; True if it cannot be judged."""
     if tracked.source is None or tracked.destination is None or tracked.protocol is None:
         return True
     kind, code = (tracked.echo.kind, tracked.echo.code) if tracked.echo is not None else (0, 0)
@@ -103,7 +107,18 @@ def is_allowed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
         source_port=(tracked.source_port or 0) if tracked.echo is None else kind,
         destination_port=(tracked.destination_port or 0) if tracked.echo is None else code,
     )
-    return allows(port, world, connection, _direction(port, connection))
+    if allows(port, world, connection, _direction(port, connection)):
+        return True
+    if tracked.echo is not None:
+        return False  # A reply opens nothing.
+    back = Connection(
+        source=connection.destination,
+        destination=connection.source,
+        protocol=connection.protocol,
+        source_port=connection.destination_port,
+        destination_port=connection.source_port,
+    )
+    return allows(port, world, back, _direction(port, back))
 
 
 def _direction(port: WorldPort, connection: Connection) -> RuleDirection | None:
