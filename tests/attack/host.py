@@ -84,6 +84,8 @@ HOSTS = AddressGroupId("hosts")
 TUNSETIFF = 0x400454CA
 IFF_TAP_NO_PI = 0x1002
 CALL_TIMEOUT_S = 30.0
+MAX_CONNECTIONS = 300
+"""Of one port: few, so that a test soon has that many."""
 PACKET_INS = Limits(per_sender=20, per_app=200)
 
 R = TypeVar("R")
@@ -126,7 +128,11 @@ class AttackedHost:
         self.live = Live()
         self.lab = AppLab(ovs, intents)
         # An app that asks for frames of one ethertype, for floods of them.
-        self.lab.extra = {"apps": place_apps((Passing,), {}), "packet_in_limits": PACKET_INS}
+        self.lab.extra = {
+            "apps": place_apps((Passing,), {}),
+            "packet_in_limits": PACKET_INS,
+            "max_connections_per_port": MAX_CONNECTIONS,
+        }
         self.descriptors: list[int] = []
         self.hub = self._hub()
         uplink = self._device(UPLINK)
