@@ -119,15 +119,17 @@ def other(sender: Guest, receiver: Guest, version: int, protocol: int) -> bytes:
     return octets(packet / Raw(b"\0" * 40))
 
 
-def fragments(sender: Guest, receiver: Guest, version: int, to: int) -> list[bytes]:
-    """Return a UDP datagram of three fragments."""
-    datagram = UDP(sport=4000, dport=to) / Raw(bytes(range(200)) * 20)
+def fragments(sender: Guest, receiver: Guest, version: int, to: int, *, count: int = 3, number: int = 1) -> list[bytes]:
+    """Return a UDP datagram of so many fragments, with an identification of its own."""
+    datagram = UDP(sport=4000, dport=to) / Raw(bytes(range(200)) * 7 * count)
     if version == 4:
-        return [octets(part) for part in fragment(ip(sender, receiver, 4) / datagram, fragsize=1480)]
+        packet = ip(sender, receiver, 4)
+        packet.payload.setfieldval("id", number)
+        return [octets(part) for part in fragment(packet / datagram, fragsize=1480)]
     # The checksum is over the whole datagram.
     whole = IPv6(bytes((ip(sender, receiver, 6) / datagram).payload))
     header = Ether(src=sender.mac, dst=receiver.mac)
-    packet = IPv6(src=whole.src, dst=whole.dst) / IPv6ExtHdrFragment(id=99) / UDP(bytes(whole.payload))
+    packet = IPv6(src=whole.src, dst=whole.dst) / IPv6ExtHdrFragment(id=number) / UDP(bytes(whole.payload))
     return [octets(header / part) for part in fragment6(packet, 1480)]
 
 

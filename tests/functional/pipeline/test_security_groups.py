@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -295,6 +296,29 @@ def test_fragments_pass_as_their_datagram(guarded: Guarded) -> None:
             assert not guarded.passes(sender, A, *fragments(sender, A, version, 81))
             assert guarded.passes(sender, A, *fragments(sender, A, version, 80))
         assert guarded.passes(A, C, *fragments(A, C, version, 53))
+
+
+@pytest.mark.parametrize("version", FAMILIES)
+def test_fragments_that_the_switch_has_left_do_not_go_to_another_network(guarded: Guarded, version: int) -> None:
+    """Of datagrams that are complete it sends 32 packets at once, and more with the next ones of any zone."""
+    anything = SecurityRule(direction=IN)
+    guarded.lab.become(guarded.with_groups([group(1, anything)], {"a": "sg-1", "red-a": "sg-1"}))
+    datagrams = [fragments(RED_B, RED_A, version, 80, count=40, number=number) for number in range(1, 11)]
+    for datagram in datagrams:
+        assert not guarded.lab.send(RED_B.name, *datagram[:-1])
+    # One by one it would have little left of each.
+    guarded.lab.ovs.freeze_vswitchd()
+    for datagram in datagrams:
+        os.write(guarded.lab.taps[RED_B.name].descriptor, datagram[-1])
+    opening = udp(C, A, version, 80)
+    os.write(guarded.lab.taps[C.name].descriptor, opening)
+    guarded.lab.ovs.thaw_vswitchd()
+    got = guarded.lab.send(C.name)
+    assert set(got.get(A.name, ())) <= {opening} and got.keys() <= {A.name, RED_A.name}
+    for number in range(3):
+        opening = udp(C, A, version, 80, source=5000 + number)
+        got = guarded.lab.send(C.name, opening)
+        assert got.pop(A.name) == [opening] and got.keys() <= {RED_A.name}
 
 
 def test_protocol_numbers(guarded: Guarded) -> None:
