@@ -9,7 +9,6 @@ import pytest
 from ofctl_guard import Guard
 
 from ofctl.apps import CORE_APPS
-from ofctl.apps.testing import example_world
 from ofctl.errors import AppFailed, InvalidField
 from ofctl.model.confirmation import Level
 from ofctl.model.port import PortState
@@ -96,8 +95,8 @@ async def test_what_the_app_drops_is_dropped_and_counted_and_the_rest_goes_on(la
 
 async def test_the_apps_flows_are_part_of_the_plug_and_of_the_unplug(lab: AppLab) -> None:
     (port,) = await lab.plug(lab.spec("p1"), level=Level.READBACK)
-    world = example_world()
-    bare = len(Compiler(CORE_APPS).compile_port(min(world.ports), world).flows)
+    world = lab.engine.chassis.tables.world
+    bare = len(Compiler(CORE_APPS).compile_port(port.binding.numbers.index, world).flows)
     assert port.binding.confirmation is not None
     assert port.binding.confirmation.flow_count == bare + 2 + 1
     assert len(flows(lab, TABLE)) == 2 + 1
