@@ -45,9 +45,9 @@ Every table, register, priority, cookie bit and group id is declared in `ofctl/p
 is imported. Apps (`ofctl/apps/`) put flows in the tables that they own, and in no other. This is layout version
 {LAYOUT_VERSION}; the version is in every cookie.
 
-A port costs four flows and one bucket, and one flow more if its network has an outside; with an IPv4 and an IPv6 address
-eight for its sender (docs/apps/port-security.md) and five for its neighbors (docs/apps/arp-nd.md). None of them depends
-on another port.
+A port costs six flows and one bucket, and one flow more if its network has an outside; with an IPv4 and an IPv6 address
+eight for its sender (docs/apps/port-security.md) and five for its neighbors (docs/apps/arp-nd.md); with security groups
+two to eleven more, however many those are (docs/apps/security-group.md). None of them depends on another port.
 """
 
 PROBES = f"""\
@@ -68,7 +68,7 @@ CLOSING = f"""\
 Above 2,500 buckets OVS 3.1 corrupts its own description of a group and drops the connection, so a group has at most
 {MAX_BUCKETS} and a network as many groups as it needs. A copy of a flooded frame costs one resubmit, and a frame with
 more than 4,096 of them the switch drops for everybody: a network has at most {MAX_SHARDS * MAX_BUCKETS:,} ports on a
-host.
+host, fewer with security groups (docs/apps/security-group.md).
 """
 
 
