@@ -64,6 +64,8 @@ from tests.functional.plugins.lab import AppLab
 PHYSNET = PhysicalNetwork("physnet1")
 UPLINK = "uplink"
 HUB = "hub"
+HUB_MTU = 9000
+"""More than the networks have."""
 GUARDED = Network(
     network_id=NetworkId("guarded"),
     network_type=NetworkType.VLAN,
@@ -167,7 +169,7 @@ class AttackedHost:
         ports = [word for name in names.values() for word in ("--", "add-port", HUB, name)]
         ovs.vsctl(*ports[1:])
         for name in names.values():
-            run(["ip", "link", "set", "dev", name, "up"])
+            run(["ip", "link", "set", "dev", name, "mtu", str(HUB_MTU), "up"])
         ovs.ovs_ofctl("add-flow", HUB, "actions=in_port,all")
         return Scene(HUB, devices, dumb=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scapy.layers.inet import UDP
+from scapy.layers.inet import TCP, UDP
 from scapy.layers.l2 import LLC, SNAP, STP, Dot1AD, Dot1Q, Dot3
 from scapy.packet import Raw
 
@@ -10,6 +10,7 @@ from tests.attack.attempt import Attempt, Attempts, Stopper, both
 from tests.attack.cast import (
     ATTACKER,
     BROADCAST,
+    INSIDER,
     NEIGHBOUR,
     ROUTER,
     VICTIM,
@@ -18,6 +19,7 @@ from tests.attack.cast import (
     ether,
     ip,
 )
+from tests.attack.filtering import filtered
 from tests.attack.senders import stopped
 
 OWN = ATTACKER.mac
@@ -91,9 +93,37 @@ def groups(version: int) -> Attempts:
         yield stopped(f"{name} as Ethernet sender", version, ether(mac, NEIGHBOUR.mac, packet))
         yield stopped(f"{name} as Ethernet sender, to all", version, ether(mac, BROADCAST, packet))
     yield refused("a frame to oneself", version, between(ATTACKER, ATTACKER, version, UDP(sport=4000, dport=5000)))
+    jumbo = between(ATTACKER, NEIGHBOUR, version, UDP(sport=4000, dport=5000) / Raw(bytes(8000)))
+    yield refused("a frame longer than the network's MTU", version, jumbo)
     zero = ether("00:00:00:00:00:00", NEIGHBOUR.mac, packet)
     yield stopped("no MAC address at all as Ethernet sender", version, zero)
     yield stopped("the receiver's MAC address as Ethernet sender", version, ether(NEIGHBOUR.mac, NEIGHBOUR.mac, packet))
+
+
+def wrapped(version: int) -> Attempts:
+    """Yield a SYN to the victim's closed port in what a switch may not look into, or not far enough."""
+    packet = ip(version, INSIDER.address(version), VICTIM.address(version)) / TCP(sport=4140, dport=22)
+    kind = 0x0800 if version == 4 else 0x86DD
+    for name, header in (
+        ("a tag", Dot1Q(vlan=7)),
+        ("tag 0", Dot1Q(vlan=0)),
+        ("an 802.1ad tag", Dot1AD(vlan=7)),
+        ("two tags", Dot1AD(vlan=7) / Dot1Q(vlan=8)),
+        ("three tags", Dot1Q(vlan=7) / Dot1Q(vlan=8) / Dot1Q(vlan=9)),
+    ):
+        yield filtered(f"TCP to a closed port behind {name}", version, ether(INSIDER.mac, VICTIM.mac, header / packet))
+    snap = Dot3(src=INSIDER.mac, dst=VICTIM.mac) / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=kind)
+    yield filtered("TCP to a closed port inside of LLC and SNAP", version, bytes(snap / packet))
+    mpls = (16 << 12 | 1 << 8 | 64).to_bytes(4, "big")
+    pppoe = bytes.fromhex("11000001") + (len(packet) + 2).to_bytes(2, "big") + {4: b"\0\x21", 6: b"\0\x57"}[version]
+    for name, header, ethertype in (
+        ("behind an MPLS label", mpls, 0x8847),
+        ("in a PPPoE session", pppoe, 0x8864),
+        ("behind a tag of type 0x9100", (7).to_bytes(2, "big") + kind.to_bytes(2, "big"), 0x9100),
+        ("with an ethertype of nobody", b"", 0x88B5),
+    ):
+        frame = ether(INSIDER.mac, VICTIM.mac, Raw(header + bytes(packet)), type=ethertype)
+        yield filtered(f"TCP to a closed port {name}", version, frame)
 
 
 def between_switches() -> Attempts:
@@ -152,4 +182,4 @@ def to_group(mac: str, payload: object, ethertype: int | None) -> bytes:
     return ether(OWN, mac, payload, type=ethertype)
 
 
-ATTEMPTS = (*both(tags), *both(from_the_wire), *both(groups), *between_switches())
+ATTEMPTS = (*both(tags), *both(from_the_wire), *both(groups), *both(wrapped), *between_switches())
