@@ -10,7 +10,7 @@ Each line of its input is a JSON object with `do`; the answer is one line of JSO
       -> {"tcp": PORT, "udp": PORT}
     {"do": "send", "to": [ADDRESS, PORT], "bytes": N}          send N bytes by TCP, wait for the receiver's count
       -> {"sent": N, "received": N, "seconds": S}
-    {"do": "stream", "to": [ADDRESS, PORT], "name": ID, "rate": PER_SECOND}
+    {"do": "stream", "to": [ADDRESS, PORT], "name": ID, "rate": PER_SECOND, "from": ADDRESS or absent}
       -> {}                                                    numbered datagrams from now on
     {"do": "hush", "name": ID} -> {"sent": N}                  end that stream
     {"do": "count", "name": ID}                                what of that stream arrived here
@@ -98,10 +98,11 @@ class Sinks:
 class Stream(threading.Thread):
     """Sends numbered datagrams at a steady rate until told to stop."""
 
-    def __init__(self, to: tuple[str, int], name: str, rate: float) -> None:
+    def __init__(self, to: tuple[str, int], name: str, rate: float, source: str) -> None:
         super().__init__(daemon=True)
         self.sent = 0
         self._to = to
+        self._source = source
         self._id = name.encode()
         self._interval_s = 1 / rate
         self._enough = threading.Event()
@@ -109,6 +110,8 @@ class Stream(threading.Thread):
     def run(self) -> None:
         family = socket.AF_INET6 if ":" in self._to[0] else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as out:
+            if self._source:
+                out.bind((self._source, 0))
             out.connect(self._to)
             due = time.monotonic()
             while not self._enough.is_set():
@@ -169,8 +172,9 @@ def main() -> None:
                 case "send":
                     answer = send((to[0], to[1]), order["bytes"])
                 case "stream":
-                    streams[order["name"]] = Stream((to[0], to[1]), order["name"], order["rate"])
-                    streams[order["name"]].start()
+                    stream = Stream((to[0], to[1]), order["name"], order["rate"], order.get("from", ""))
+                    streams[order["name"]] = stream
+                    stream.start()
                 case "hush":
                     answer = {"sent": streams.pop(order["name"]).finish()}
                 case "count":

@@ -130,9 +130,9 @@ class Guest:
         assert self._endpoint is not None
         return self._endpoint.order(**order)
 
-    def ping(self, address: str, *, count: int = 1) -> bool:
-        """Tell whether each of `count` echo requests was answered."""
-        argv = ["ping", "-n", "-q", "-i", "0.02", "-c", str(count), "-W", str(PING_TIMEOUT_S), address]
+    def ping(self, address: str, *, count: int = 1, wait_s: int = PING_TIMEOUT_S) -> bool:
+        """Tell whether each of `count` echo requests was answered, the last within `wait_s` seconds."""
+        argv = ["ping", "-n", "-q", "-i", "0.02", "-c", str(count), "-W", str(wait_s), address]
         try:
             return f" {count} received" in self.run(*argv)
         except GuestFailed:

@@ -22,6 +22,7 @@ from ofctl.client import (
 )
 from ofctl.client.errors import ApiError
 from ofctl.demo import observe
+from ofctl.demo.guard import Guard
 from ofctl.demo.guests import Guest, GuestFailed
 from ofctl.demo.report import Report, level_name, listed
 from ofctl.demo.traffic import Streams, ping_each_other, send_each_other, transfer
@@ -94,6 +95,7 @@ class Story:
         self.plug_all()
         self.show_reachability()
         self.show_bulk()
+        self.show_guard()
         self.show_crash()
         self.show_refused_unplug()
         self.unplug_all()
@@ -172,6 +174,15 @@ class Story:
             (namespace, vm, 1),
         ):
             transfer(self.report, sender, receiver, family=family, size=BULK_BYTES)
+
+    def show_guard(self) -> None:
+        """A guest that lies, and a rule that comes and goes under traffic."""
+        self.report.chapter("Port security and security groups, changed under traffic")
+        guard = Guard(self.report, self.client)
+        by_name = {plugged.guest.name: plugged for plugged in self.plugged}
+        liar, listener = by_name["ns2"], by_name["ns1"]
+        guard.show_liar(liar.guest, listener.guest, liar.port)
+        guard.show_rules(listener.guest, by_name["vm1"].guest, listener.port)
 
     def show_crash(self) -> None:
         """Kill the agent under traffic, start it again, plug one more port: not one packet is lost."""
