@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import ofctl.sandbox.sandbox as sandbox_module
-from ofctl.client import ApiError, Client, ConfirmationLevel, Network, Outcome, PortSpec, VmConsumer
+from ofctl.client import ApiError, Client, ConfirmationLevel, Network, Outcome, PortSpec, SecurityGroup, VmConsumer
 from ofctl.errors import DeviceError
 from ofctl.model.confirmation import Level
 from ofctl.sandbox.sandbox import Sandbox
@@ -133,6 +134,60 @@ def test_an_agent_killed_at_each_stage_of_an_unplug(sandbox: Sandbox, monkeypatc
         with Client(sandbox.target) as client:
             client.unplug(stage, missing_ok=True)
         assert look(sandbox.ovs, sandbox.intents, BRIDGE) == NOTHING, stage
+
+
+UPDATE_DEATHS = ("attach", "install_flows", "settle", "read_back", "reinstate_flows")
+"""The last one on the way back, of an update that is refused when it is read back."""
+
+
+FIELDS = ("security_groups", "project_id")
+REFUSES = (
+    "from ofctl.errors import DriverError\n"
+    "async def refuse(*_, **__): raise DriverError('it differs', reason='READBACK_DIFFERS')\n"
+)
+
+
+@pytest.mark.chaos
+def test_an_agent_killed_at_each_stage_of_an_update(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_in_updates(sandbox, monkeypatch, *UPDATE_DEATHS)
+
+
+def test_an_agent_killed_in_the_middle_of_an_update(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_in_updates(sandbox, monkeypatch, "install_flows")
+
+
+def killed_in_updates(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *stages: str) -> None:
+    """The next agent makes the durable spec true, and closes the request accordingly."""
+    whole = sandbox_module.AGENT
+    with Client(sandbox.target) as client:
+        client.apply_security_group(SecurityGroup(security_group_id="g1"))
+        client.plug(spec("p1"))
+    for stage in stages:
+        program = dies_before("Chassis", stage)
+        if stage == "reinstate_flows":
+            program = REFUSES + program.replace("sys.exit(", "Chassis.read_back = refuse; sys.exit(")
+        restart(sandbox, monkeypatch, program)
+        change = PortSpec(port_id="p1", security_groups=["g1"], project_id=stage)
+        with Client(sandbox.target) as client, pytest.raises(ApiError):
+            client.update(change, FIELDS, request_id=f"u-{stage}", level=READBACK, timeout_s=2)
+        restart(sandbox, monkeypatch, whole)
+        with Client(sandbox.target) as client:
+            kept = Outcome.OUTCOME_UNCHANGED if stage == "reinstate_flows" else Outcome.OUTCOME_CONFIRMED
+            until_outcome(client, f"u-{stage}", kept)
+            port = client.port("p1")
+            assert (port.spec.project_id == stage) is (kept == Outcome.OUTCOME_CONFIRMED), stage
+            assert port.confirmation.flow_count > 0, stage
+            assert look(sandbox.ovs, sandbox.intents, BRIDGE).only("p1"), stage
+            client.update(PortSpec(port_id="p1"), FIELDS)
+
+
+def until_outcome(client: Client, request_id: str, outcome: Outcome.ValueType) -> None:
+    """Return when a request has come to this."""
+    for _ in range(500):
+        if client.request(request_id).request.outcome == outcome:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{request_id} is {client.request(request_id).request}")
 
 
 def until_absent(client: Client, request_id: str) -> None:
