@@ -289,12 +289,22 @@ def test_a_loop_that_hangs_gives_no_sign_of_life(machine: Machine, manager: Mana
     assert lives_after(told + 0.1) - told > 1.0
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler of its own for a signal (proc(5), SigCgt)."""
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert caught is not None
+    return bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def test_it_can_be_stopped_while_it_waits_for_the_database(machine: Machine, manager: Manager) -> None:
     machine.sandbox.intents.stop()
     with pytest.raises(ProcessFailed):
         machine.sandbox.start_agent(timeout_s=1.5)
     agent = machine.sandbox.agent
     assert agent is not None and agent.running
+    while not catches(agent.pid, signal.SIGTERM):
+        assert agent.running, agent.log_tail()
+        time.sleep(0.01)
     began = time.monotonic()
     assert agent.stop() == 0
     assert time.monotonic() - began < 2

