@@ -119,6 +119,13 @@ def other(sender: Guest, receiver: Guest, version: int, protocol: int) -> bytes:
     return octets(packet / Raw(b"\0" * 40))
 
 
+def sctp(sender: Guest, receiver: Guest, version: int, to: int, *, source: int = 4000) -> bytes:
+    """Return an SCTP packet as far as a switch reads it."""
+    packet = ip(sender, receiver, version)
+    packet.payload.setfieldval("proto" if version == 4 else "nh", 132)
+    return octets(packet / Raw(source.to_bytes(2, "big") + to.to_bytes(2, "big") + bytes(40)))
+
+
 def fragments(sender: Guest, receiver: Guest, version: int, to: int, *, count: int = 3, number: int = 1) -> list[bytes]:
     """Return a UDP datagram of so many fragments, with an identification of its own."""
     datagram = UDP(sport=4000, dport=to) / Raw(bytes(range(200)) * 7 * count)

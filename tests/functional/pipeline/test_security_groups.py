@@ -36,6 +36,7 @@ from tests.functional.pipeline.guarded import (
     group,
     icmpv6,
     other,
+    sctp,
     tcp,
     udp,
     unreachable,
@@ -330,6 +331,19 @@ def test_protocol_numbers(guarded: Guarded) -> None:
             assert guarded.passes(A, C, other(A, C, version, number))
         assert not guarded.passes(C, A, other(C, A, version, 50))
         assert not guarded.passes(C, A, udp(C, A, version, 80))
+
+
+def test_sctp_ports_are_read_in_each_packet(guarded: Guarded) -> None:
+    guarded.guard(group(1, web(protocol=SCTP, first=5, last=6)), a="sg-1")
+    for version in FAMILIES:
+        assert not guarded.passes(C, A, sctp(C, A, version, 7))
+        opening = sctp(C, A, version, 5)
+        assert guarded.passes(C, A, opening)
+        assert not guarded.passes(C, A, sctp(C, A, version, 7))
+        assert guarded.passes(A, C, sctp(A, C, version, 4000, source=5))
+        assert not guarded.passes(A, C, sctp(A, C, version, 4000, source=7))
+        assert guarded.passes(C, A, opening)
+        assert guarded.passes(A, C, unreachable(A, C, version, opening))
 
 
 def test_what_was_refused_is_not_remembered(guarded: Guarded) -> None:
