@@ -64,8 +64,9 @@ demo: $(VENV)/.stubs | system
 run: $(VENV)/.stubs | system root
 	$(BIN)/python -m ofctl.sandbox.host $(ARGS)
 
+# Two files of tests at a time: each test has a namespace and a switch of its own, and waits more than it works.
 test: $(VENV)/.stubs | test-system root
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 attack: $(VENV)/.stubs | test-system root
 	$(BIN)/python -m tests.attack $(ARGS)

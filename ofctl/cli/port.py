@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import signal
 
 import click
 
@@ -243,7 +244,9 @@ def watch(session: Session, *, network_id: str, project_id: str, device_id: str,
     used.
     """
     line = as_json if session.as_json else as_text
-    with session.agent() as agent, suppress(KeyboardInterrupt):
+    # An interrupt that is raised while gRPC's compiled part runs can be lost there. Each line has been written out.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    with session.agent() as agent:
         for event in agent.watch(network_id=network_id, project_id=project_id, device_id=device_id, host_id=host_id):
             write(line(event))
 
