@@ -115,8 +115,15 @@ class Restoration:
             binding = by_port.get(record.port_id)
             if binding is None or engine.book.operation_on((binding.port_id, binding.spec.host_id)) is not None:
                 continue
-            work = engine.work_on(binding, existed=True)
-            engine.begin(engine.operation((work,), Stage.DEVICE, persistent=True, records=[record]))
+            self._confirm(binding, [record])
+        for binding in by_port.values():
+            # It went back, and what it was to take away is still written down.
+            if binding.former_ips and engine.book.operation_on((binding.port_id, binding.spec.host_id)) is None:
+                self._confirm(binding, [])
+
+    def _confirm(self, binding: Binding, records: list[RequestRecord]) -> None:
+        work = self._engine.work_on(binding, existed=True)
+        self._engine.begin(self._engine.operation((work,), Stage.DEVICE, persistent=True, records=records))
 
     def _mend_unrestored(self) -> None:
         engine = self._engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,10 +26,11 @@ from ofctl.model.security import (
 from ofctl.model.vif import PluggedPort
 from ofctl.pipeline.compiler import Compiler
 from ofctl.pipeline.flow import Flow, FlowSet, GroupId, Match, ToGroup
+from ofctl.pipeline.tables import CookieKind
 from ofctl.pipeline.world import World
 from tests.functional.engine.lab import BRIDGE, HOST, NETWORK, Lab, Namespace, in_s
 from tests.functional.engine.test_faults import before, until
-from tests.functional.engine.test_update import G1, G2, PING
+from tests.functional.engine.test_update import G1, G2, PING, addresses
 from tests.functional.engine.test_update_faults import flows
 
 IN = RuleDirection.INGRESS
@@ -329,6 +331,24 @@ async def test_a_port_that_is_not_there_to_be_seen_is_no_reason_to_refuse_a_chan
     with pytest.raises(Refused) as caught:
         await lab.update("p1", project_id="blue")
     assert caught.value.reason == "AWAITING_NAMESPACE"
+
+
+@pytest.mark.parametrize("whose", ["the port's own", "its group's", "of the members that its group names"])
+async def test_a_port_is_not_confirmed_while_its_groups_are_not_in_the_switch(lab: Lab, whose: str) -> None:
+    """READBACK covers what the port depends on: one flow less of it, and the plug fails."""
+    await lab.apply_group("g2")
+    await lab.apply_group("g1", *(replace(rule, remote_security_group=G2) for rule in PING))
+    await lab.plug(lab.spec("p2", fixed_ips=addresses("10.1.0.6"), security_groups=(G2,)))
+    kind = {"the port's own": 3, "its group's": CookieKind.SECURITY_GROUP}.get(whose, CookieKind.MEMBER)
+
+    def tamper() -> None:
+        lab.ovs.ovs_ofctl("del-flows", BRIDGE, f"cookie={0x0FC1 << 48 | kind << 32:#x}/0xffff00ff00000000")
+
+    with before(lab.engine.chassis, "read_back", tamper), pytest.raises(DriverError) as caught:
+        await lab.plug(lab.spec("p1", security_groups=(G1,)), level=Level.READBACK)
+    assert (caught.value.reason, caught.value.metadata["outcome"]) == ("READBACK_DIFFERS", "ABSENT")
+    (port,) = await lab.plug(lab.spec("p1", security_groups=(G1,)), level=Level.READBACK)
+    await lab.see(port, lab.port("p2"))
 
 
 async def test_drift_in_a_group_s_flows_is_mended(lab: Lab) -> None:

@@ -241,6 +241,5 @@ async def test_whatever_the_agent_dies_in_the_switch_has_the_durable_spec_afterw
     await until(lambda: lab.port("p1").binding.state is PortState.ACTIVE)
     report = await lab.engine.audit(repair=False, deadline=in_s(10))
     assert report.findings == ()
-    if new:
-        proof = lab.port("p1").binding.confirmation
-        assert proof is not None
+    await until(lambda: lab.port("p1").binding.former_ips == ())
+    assert lab.port("p1").binding.confirmation is not None
