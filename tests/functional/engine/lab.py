@@ -7,9 +7,11 @@ import ipaddress
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from ofctl.engine.contract import (
     AddressGroupApplied,
@@ -257,3 +259,12 @@ class Lab:
 def in_s(seconds: float) -> float:
     """Return a deadline."""
     return asyncio.get_running_loop().time() + seconds
+
+
+def some(values: Iterable[Any], *always: Any) -> list[Any]:
+    """Return parameters of which only those in `always` are tested always; the others with `make chaos`."""
+    chosen = []
+    for value in values:
+        marks = () if value in always else pytest.mark.chaos
+        chosen.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
+    return chosen
