@@ -42,6 +42,32 @@ async def test_a_port_is_bound_when_it_is_confirmed_and_unbound_when_it_is_gone(
     await lab.see()
 
 
+async def test_an_update_binds_the_port_as_it_is_now(lab: AppLab, daemon: Daemon) -> None:
+    await lab.plug(lab.spec("p1", annotations=(("tor/speed", "10000"),)))
+    await lab.update("p1", annotations=(("tor/speed", "1000"),))
+    assert daemon.bound["p1@h1"]["speed"] == "1000"
+    with pytest.raises(InvalidField):
+        await lab.update("p1", annotations=(("tor/speed", "5"),))
+    assert lab.port("p1").binding.spec.annotations == (("tor/speed", "1000"),)
+
+
+async def test_an_update_whose_binder_does_not_answer_leaves_the_port_as_before(lab: AppLab, daemon: Daemon) -> None:
+    """It is mended until the binder has heard of it again; an unplug does not wait for that."""
+    await lab.plug(lab.spec("p1", annotations=(("tor/speed", "10000"),)))
+    daemon.kill()
+    with pytest.raises(BinderFailed) as failed:
+        await lab.update("p1", annotations=(("tor/speed", "1000"),))
+    assert failed.value.metadata["outcome"] == "UNCHANGED"
+    shown = lab.port("p1").binding
+    assert (shown.spec.annotations, shown.state) == ((("tor/speed", "10000"),), PortState.DEGRADED)
+    assert shown.state_reason == "UPDATE_UNDONE"
+    daemon.start()
+    await until_active(lab, "p1")
+    assert daemon.bound["p1@h1"]["speed"] == "10000"
+    await lab.unplug("p1")
+    assert daemon.bound == {}
+
+
 async def test_annotations_are_judged_by_the_app_that_declares_them(lab: AppLab, daemon: Daemon) -> None:
     for key, value, problem in (
         ("tor/speed", "5", "is '5'; the switch has 1000"),

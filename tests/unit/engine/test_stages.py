@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from ofctl.engine.stages import BACK, DOWN, TERMINAL, TRANSITIONS, UP, Event, Stage, Walk, deeper, diagram, next_stage
+from ofctl.engine.stages import (
+    BACK,
+    DOWN,
+    LOOKING,
+    TERMINAL,
+    TRANSITIONS,
+    UP,
+    Event,
+    Stage,
+    Walk,
+    deeper,
+    diagram,
+    next_stage,
+)
 
 WORKING = [
     (walk, stage)
-    for walk, stages in ((Walk.PLUG, (*DOWN, *UP)), (Walk.UPDATE, (*DOWN, *BACK)))
+    for walk, stages in ((Walk.PLUG, (*DOWN, *UP)), (Walk.UPDATE, (*DOWN, *BACK)), (Walk.CHECK, LOOKING))
     for stage in stages
     if stage not in TERMINAL
 ]
@@ -22,7 +35,7 @@ def test_every_event_has_a_consequence_in_every_stage(walk: Walk, stage: Stage, 
 
 
 @pytest.mark.parametrize("walk", Walk)
-@pytest.mark.parametrize("stage", sorted(TERMINAL, key=lambda stage: stage.value))
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage in TERMINAL])
 def test_nothing_leaves_a_terminal_stage(walk: Walk, stage: Stage) -> None:
     assert not [source for source, _ in TRANSITIONS[walk] if source is stage]
 
@@ -34,6 +47,11 @@ def test_a_terminal_stage_can_be_reached_from_everywhere_by_success_alone(walk: 
             return
         stage = next_stage(stage, Event.DONE, walk=walk)
     pytest.fail("the walk goes in a circle")
+
+
+@pytest.mark.parametrize("stage", LOOKING[:-1])
+def test_a_check_that_fails_has_changed_nothing(stage: Stage) -> None:
+    assert next_stage(stage, Event.FAILED, Stage.RECORD, Walk.CHECK) is Stage.UNCHANGED
 
 
 def test_only_an_update_ends_unchanged_and_only_a_plug_absent() -> None:
