@@ -59,7 +59,8 @@ class Confirmation:
     """Transaction id of the barrier request that the switch answered after the bundle's commit."""
     flow_count: int
     flow_digest: str
-    """SHA-256, hexadecimal, of the port's flows as encoded on the wire, in order of table, priority and match."""
+    """SHA-256, hexadecimal, of the flows that the port depends on as encoded on the wire, in order of table, priority
+    and match: its own, its security groups' rules, and the members that those rules name."""
     confirmed_at_ms: int
     """Wall clock, milliseconds since the Unix epoch."""
     frames: tuple[ProbeFrame, ...] = ()
