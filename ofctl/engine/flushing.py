@@ -22,13 +22,15 @@ from ofctl.model.security import RuleDirection
 from ofctl.openflow.conntrack import ConnectionTuple, check_removable
 from ofctl.openflow.switch import Switch
 from ofctl.openflow.zones import Zones
-from ofctl.pipeline.judgement import Connection, allows
-from ofctl.pipeline.world import World, WorldPort
+from ofctl.pipeline.judgement import Connection, Judge
+from ofctl.pipeline.world import WorldPort
 
 logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 1_000
 """Connections of one port that go in one turn; the others in the next."""
+JUDGED_AT_ONCE = 200
+"""Connections between two moments in which others have their turn."""
 TURN_S = 5.0
 """For one port: to list its connections, and to remove them."""
 PAUSE = 4
@@ -79,13 +81,19 @@ class Flushing:
         if port is None or not port.zone:
             return
         tracked = [each.original for each in await self._zones.connections(port.zone, deadline=deadline)]
-        # By the rules of now: they may have changed while the connections were read.
+        judge = Judge(port, self._tables.world)
+        gone: list[ConnectionTuple] = []
+        for first in range(0, len(tracked), JUDGED_AT_ONCE):
+            batch = tracked[first : first + JUDGED_AT_ONCE]
+            gone += [each for each in batch if not is_needed(port, judge, each) and _removable(each)]
+            await asyncio.sleep(0)
+        # By the rules of now: they may have changed meanwhile.
         world = self._tables.world
-        port = world.ports.get(index)
-        if port is None or not port.zone:
+        now = world.ports.get(index)
+        if now is None or now.zone != port.zone:
             return
-        gone = [each for each in tracked if not is_needed(port, world, each) and _removable(each)]
-        await self._remove(port.zone, gone[:MAX_AT_ONCE], deadline)
+        judge = Judge(now, world)
+        await self._remove(now.zone, [each for each in gone[:MAX_AT_ONCE] if not is_needed(now, judge, each)], deadline)
         if len(gone) > MAX_AT_ONCE:
             self._due[index] = None
 
@@ -95,7 +103,7 @@ class Flushing:
             self._on_flushed(len(originals))
 
 
-def is_needed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
+def is_needed(port: WorldPort, judge: Judge, tracked: ConnectionTuple) -> bool:
     """Tell whether a tracked connection is allowed, or would be the other way round; True if it cannot be judged."""
     if tracked.source is None or tracked.destination is None or tracked.protocol is None:
         return True
@@ -107,7 +115,7 @@ def is_needed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
         source_port=(tracked.source_port or 0) if tracked.echo is None else kind,
         destination_port=(tracked.destination_port or 0) if tracked.echo is None else code,
     )
-    if allows(port, world, connection, _direction(port, connection)):
+    if judge.allows(connection, _direction(port, connection)):
         return True
     if tracked.echo is not None:
         return False  # A reply opens nothing.
@@ -118,7 +126,7 @@ def is_needed(port: WorldPort, world: World, tracked: ConnectionTuple) -> bool:
         source_port=connection.destination_port,
         destination_port=connection.source_port,
     )
-    return allows(port, world, back, _direction(port, back))
+    return judge.allows(back, _direction(port, back))
 
 
 def _direction(port: WorldPort, connection: Connection) -> RuleDirection | None:
