@@ -41,6 +41,8 @@ class WireField:
     """What follows an exact value: the mask, where OVS gives one always."""
 
 
+CT_STATE_NXM = header(NXM_1, 105, 4)
+"""Without a mask, as an action names it; a match on it always has one."""
 _OXM = OPENFLOW_BASIC
 _ORDER: tuple[tuple[Field, int, int, int | None], ...] = (
     (f.CONJ_ID, NXM_1, 37, None),
@@ -168,6 +170,8 @@ def copy_header(field: Field | RegisterSlice) -> int:
         return IN_PORT_NXM
     if isinstance(field, RegisterSlice):
         return REGISTER_BARE[field.register]
+    if field.name == f.CT_STATE.name:
+        return CT_STATE_NXM
     return int.from_bytes(WIRE_FIELDS[field.name].bare, "big")
 
 
