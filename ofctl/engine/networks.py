@@ -40,6 +40,8 @@ class Networks:
                 await self._undo(network.network_id, known.get(network.network_id))
                 raise
             self._inventory.put_network(numbered)
+            if known.get(network.network_id, numbered) != numbered:
+                await self._chassis.settle(deadline=deadline)
             return numbered
 
     async def _undo(self, network_id: NetworkId, before: NumberedNetwork | None) -> None:
