@@ -1,6 +1,5 @@
 """Which network and which port a frame comes from: the only way into the pipeline."""
 
-
 from __future__ import annotations
 
 from collections.abc import Iterable
