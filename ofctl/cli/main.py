@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import NamedTuple
 
 import click
@@ -62,4 +63,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit; docs/api.md lists the exit statuses."""
+    # gRPC itself writes to stderr, such as that an agent that is restarted says goodbye; it reads this when imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     cli(prog_name="ofctl")
