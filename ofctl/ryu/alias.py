@@ -2,12 +2,16 @@
 
 os-ken is Ryu 4.34 renamed. What it dropped is supplied or looked for elsewhere:
 - `ryu.app.wsgi` is `ofctl.ryu.wsgi`;
-- another `ryu.app.NAME` that os-ken lacks is `NAME` beside the application (Ryu's samples import one another so);
-- classes that were renamed have their old names too: RyuApp, RyuException, RyuBGPSpeaker.
+- another `ryu.app.NAME` that os-ken lacks is `NAME` beside the application (Ryu's samples import one another so), or
+  `NAME.py` in the directory above, which `ryu.app` is for `ryu.app.gui_topology.gui_topology`;
+- classes that were renamed have their old names too: RyuApp, RyuException, RyuBGPSpeaker;
+- `ryu.version`, which os-ken dropped and a module of its own still imports, and Python 2's `buffer`, which some of
+  Ryu's samples for OpenFlow 1.0 still say, are there.
 """
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -15,11 +19,14 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 OLD, NEW = "ryu", "os_ken"
 OLD_CLASS, NEW_CLASS = "Ryu", "OSKen"
 APPS = "os_ken.app."
+VERSION_INFO = (4, 34)
+"""The Ryu that os-ken began as."""
 SUPPLIED = {
     "os_ken.app.wsgi": "ofctl.ryu.wsgi",
     "os_ken.app.conf_switch_key": "ofctl.ryu.conf_switch_key",
@@ -47,6 +54,34 @@ def install() -> None:
         for name in RENAMED:
             _rename(importlib.import_module(name))
         setattr(sys.modules[RENAMED[0]], "require_app", _require_app)  # noqa: B010 - for mypy a module has none
+        root = sys.modules[NEW]
+        vars(root).setdefault("version_info", VERSION_INFO)
+        vars(root).setdefault("version", ".".join(map(str, VERSION_INFO)))
+        vars(builtins).setdefault("buffer", memoryview)
+
+
+def look_beside(directory: Path) -> None:
+    """Let this process import what is in the directory of an application, and above it the modules of nobody else."""
+    sys.path.insert(0, str(directory))
+    sys.meta_path.append(_Above(directory.parent))
+    importlib.invalidate_caches()
+
+
+class _Above(importlib.abc.MetaPathFinder):
+    """Finds modules in one directory: files alone, since any directory would be a package to Python."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return a spec for a module that is on no path of Python's."""
+        file = self._directory / f"{fullname}.py"
+        return importlib.util.spec_from_file_location(fullname, file) if path is None and file.is_file() else None
 
 
 class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):

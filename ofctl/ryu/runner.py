@@ -200,9 +200,10 @@ def _importable(source: str) -> str:
     """Return the module's name; a file is found by the directory that it is in, and so are its neighbours."""
     if not source.endswith(".py"):
         return source
+    from ofctl.ryu import alias  # noqa: PLC0415
+
     path = Path(source).resolve()
-    sys.path.insert(0, str(path.parent))
-    importlib.invalidate_caches()
+    alias.look_beside(path.parent)
     return path.stem
 
 

@@ -2,7 +2,7 @@
 server in place of eventlet's.
 
 It listens where the configuration of ofctl says ([guests] http): on a loopback address or a unix socket. WebSockets,
-which Ryu had from eventlet, are not supported: a route of `websocket` answers 501.
+which Ryu had from eventlet, are in `ofctl.ryu.websocket`, JSON-RPC over them in `ofctl.ryu.rpc`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,34 @@ import webob.exc
 from os_ken import cfg
 from routes import Mapper
 from routes.util import URLGenerator
+
+from ofctl.ryu.rpc import (
+    WebSocketClientTransport,
+    WebSocketDisconnectedError,
+    WebSocketRPCClient,
+    WebSocketRPCServer,
+    WebSocketServerTransport,
+    rpc_public,
+)
+
+__all__ = [
+    "DIGIT_PATTERN",
+    "HEX_PATTERN",
+    "ControllerBase",
+    "Request",
+    "Response",
+    "WSGIApplication",
+    "WebSocketClientTransport",
+    "WebSocketDisconnectedError",
+    "WebSocketManager",
+    "WebSocketRPCClient",
+    "WebSocketRPCServer",
+    "WebSocketRegistrationWrapper",
+    "WebSocketServerTransport",
+    "route",
+    "rpc_public",
+    "websocket",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +87,55 @@ def route(
 
 
 def websocket(name: str, path: str) -> Callable[[M], Callable[..., Any]]:
-    """Answer 501 for `path`."""
+    """Make a method of a controller serve the WebSockets at `path`; each is closed when the method returns."""
 
-    def mark(method: M) -> Callable[..., Any]:  # noqa: ARG001
+    def mark(method: M) -> Callable[..., Any]:
         @route(name, path)
-        def refuse(self: Any, req: Any, **_: Any) -> Any:  # noqa: ARG001
-            return webob.exc.HTTPNotImplemented("ofctl has no WebSockets")
+        def serve(self: Any, req: Any, **_: Any) -> Any:  # noqa: ARG001
+            # A fifth of a guest's start, and few have WebSockets.
+            from ofctl.ryu.websocket import WebSocketWSGI  # noqa: PLC0415
 
-        return refuse
+            return WebSocketWSGI(WebSocketRegistrationWrapper(method, self))
+
+        return serve
 
     return mark
+
+
+class WebSocketRegistrationWrapper:
+    """A controller's method, and its WebSocket is known to the application while it runs."""
+
+    def __init__(self, func: Callable[..., Any], controller: Any) -> None:
+        self._controller = controller
+        self._method = func
+
+    def __call__(self, ws: Any) -> None:
+        """Serve `ws` until the method returns."""
+        sockets: WebSocketManager = self._controller.parent.websocketmanager
+        sockets.add_connection(ws)
+        try:
+            self._method(self._controller, ws)
+        finally:
+            sockets.delete_connection(ws)
+
+
+class WebSocketManager:
+    """The WebSockets that are open; the name is Ryu's."""
+
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+
+    def add_connection(self, ws: Any) -> None:
+        self._connections.append(ws)
+
+    def delete_connection(self, ws: Any) -> None:
+        self._connections.remove(ws)
+
+    def broadcast(self, msg: str | bytes) -> None:
+        """Send a message to each that takes it; one that has just been closed does not keep it from the others."""
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):
+                connection.send(msg)
 
 
 class Request(webob.Request):  # type: ignore[misc]
@@ -116,6 +183,7 @@ class WSGIApplication:
         self.config = config
         self.mapper = Mapper()
         self.registory: dict[str, Any] = {}  # Ryu's spelling.
+        self.websocketmanager = WebSocketManager()
 
     @webob.dec.wsgify  # type: ignore[untyped-decorator]
     def __call__(self, req: Any) -> Any:
@@ -151,6 +219,10 @@ class _Handler(WSGIRequestHandler):
 
     def address_string(self) -> str:
         return str(self.client_address[0]) if self.client_address else "unix"
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return the request's environment, with the connection for who makes a WebSocket of it."""
+        return {**super().get_environ(), "ofctl.connection": self.connection}
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the parent's name
         logger.debug(format, *args)
