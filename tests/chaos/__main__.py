@@ -28,26 +28,29 @@ def main() -> int:
     enter(["-m", "tests.chaos", *sys.argv[1:]])
     with StateDirectory() as state, Sandbox(Path(RUN), options=OPTIONS, state=state) as sandbox:
         storm = Storm(sandbox, seed=arguments.seed, plugs=arguments.plugs, clients=arguments.clients)
-        seen, converged_s = storm.run()
+        converged_s = storm.run()
         account = storm.account
-        leaks = not (seen.as_intended and seen.ports == {"sink", *storm.live})
-        print(f"seed {arguments.seed}: {account.plugs} plugs, {account.unplugs} unplugs by {arguments.clients} clients")
+        print(
+            f"seed {arguments.seed}: {account.plugs} plugs, {account.updates} updates, {account.group_changes} changes "
+            f"of groups, {account.unplugs} unplugs by {arguments.clients} clients"
+        )
         print(f"  faults         {sum(storm.faults.counts.values())}: {dict(sorted(storm.faults.counts.items()))}")
+        print(f"  confirmed      {dict(sorted(account.confirmed.items()))}")
+        print(f"  failed         {dict(sorted(account.failed.items()))}")
+        spent = sorted(account.trial_s) or [0.0]
         print(
-            f"  confirmed      {dict(sorted(account.confirmed.items()))}, failed {dict(sorted(account.failed.items()))}"
+            f"  put to test    {len(account.trial_s)} replies, {account.frames} frames (all there: p50 "
+            f"{spent[len(spent) // 2] * 1e3:.1f} ms, latest {spent[-1] * 1e3:.0f} ms), {account.excused} excused by a "
+            "fault at that moment"
         )
-        frames = sorted(account.frame_s) or [0.0]
-        print(
-            f"  first frame    {len(account.frame_s)} arrived (p50 {frames[len(frames) // 2] * 1e3:.1f} ms, latest "
-            f"{frames[-1] * 1e3:.0f} ms), {account.excused} excused by a fault at that moment"
-        )
+        print(f"  evidence       {account.evidence} times as many flows as ovs-ofctl dumped")
         print(f"  lies           {len(account.lies)} {account.lies[:5]}")
         print(f"  disagreements  {len(account.disagreements)} {account.disagreements[:5]}")
-        print(f"  leaks          {'none' if not leaks else seen}")
+        print(f"  leaks          {storm.leaks or 'none'}")
         restarts = sorted(storm.faults.restarts_ms) or [0.0]
         print(f"  agent restarts p50 {restarts[len(restarts) // 2]:.0f} ms, longest {restarts[-1]:.0f} ms")
         print(f"  converged      {converged_s:.2f} s after the last fault")
-        wrong = bool(account.lies or account.disagreements or leaks or converged_s > 5)
+        wrong = bool(account.lies or account.disagreements or storm.leaks or converged_s > 5)
         if wrong and arguments.log:
             arguments.log.write_bytes(sandbox.agent_log.read_bytes())
         return int(wrong)
