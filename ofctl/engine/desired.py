@@ -11,7 +11,7 @@ from ofctl.log import fields
 from ofctl.model.ids import DeviceName, OfPort, PhysicalNetwork, PortIndex
 from ofctl.model.network import NumberedNetwork
 from ofctl.model.security import NumberedAddressGroup, NumberedSecurityGroup
-from ofctl.pipeline.world import Uplink, World
+from ofctl.pipeline.world import Uplink, World, WorldPort
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ class Desired:
         """What the wave under way makes of the world."""
         self._uplinks = uplinks
         self._places: dict[PortIndex, PortPlace] = {}
+        self.left_out: frozenset[PortIndex] = frozenset()
+        """Ports that the switch has and cannot forward for, since the others leave no room for them."""
 
     @property
     def possible(self) -> tuple[World, ...]:
@@ -53,7 +55,8 @@ class Desired:
     def rehearsal(self) -> World:
         """Return a world with every port, as if the switch had all of them."""
         ports = (place.at(OfPort(number)) for number, place in enumerate(self._placeable(), 1))
-        return self.world.with_ports(ports)
+        world, _ = _with_room(self.world, ports)
+        return world
 
     def accept(self, edits: Iterable[Edit], world: World) -> None:
         """Make the edits part of what shall be; `world` is what they make of the present one."""
@@ -76,12 +79,29 @@ class Desired:
                 world = world.with_uplink(Uplink(physical_network=physical_network, ofport=ofports[device]))
             else:
                 logger.warning("uplink is not in the switch", extra=fields(uplink=device))
-        return world.with_ports(
-            place.at(ofports[place.device]) for place in self._placeable() if place.device in ofports
+        world, self.left_out = _with_room(
+            world, (place.at(ofports[place.device]) for place in self._placeable() if place.device in ofports)
         )
+        return world
 
     def _placeable(self) -> list[PortPlace]:
         return [place for place in self._places.values() if place.network in self.world.networks]
+
+
+def _with_room(world: World, ports: Iterable[WorldPort]) -> tuple[World, frozenset[PortIndex]]:
+    """Return a world with the ports, and those that do not fit: they must not keep the others from coming back."""
+    ports = tuple(ports)
+    try:
+        return world.with_ports(ports), frozenset()
+    except ValueError:
+        left_out = set()
+    for port in ports:
+        try:
+            world = world.with_port(port)
+        except ValueError as error:
+            logger.error("a port is left out: %s", error, extra=fields(port=port.port_id))
+            left_out.add(port.index)
+    return world, frozenset(left_out)
 
 
 def with_groups(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -24,11 +24,11 @@ from ofctl.engine.mending import Mending
 from ofctl.engine.waves import Waves
 from ofctl.engine.world_edits import Edit, PortPlace
 from ofctl.engine.zones import PortZones
-from ofctl.errors import DeadlineExceeded, OfctlError, SwitchUnavailable
+from ofctl.errors import DeadlineExceeded, OfctlError, ResourceExhausted, SwitchUnavailable
 from ofctl.log import fields
-from ofctl.model.ids import DeviceName, PhysicalNetwork, PortIndex
+from ofctl.model.ids import DeviceName, NetworkIndex, PhysicalNetwork, PortId, PortIndex
 from ofctl.model.network import NumberedNetwork
-from ofctl.model.security import NumberedAddressGroup, NumberedSecurityGroup
+from ofctl.model.security import NumberedAddressGroup, NumberedSecurityGroup, SecurityGroupId
 from ofctl.openflow.revalidation import Revalidators
 from ofctl.openflow.switch import Connected, Disconnected, Receipt, Switch
 from ofctl.pipeline.changes import AddFlow, DeleteFlow
@@ -139,6 +139,27 @@ class FlowTables:
         """Compile for all that was preloaded. Raises AppFailed: better at the start than at every resync."""
         if any(app.place is not None for app in self._compiler.apps):
             self._compiler.compile_all(self._desired.rehearsal())
+
+    @property
+    def left_out(self) -> frozenset[PortIndex]:
+        """The ports of the last resync that there was no room for."""
+        return self._desired.left_out
+
+    def check(self, edit: Edit) -> None:
+        """Raise ResourceExhausted if the pipeline has no room for `edit`, as far as the world of now tells."""
+        self._check_room(lambda: edit.applied_to(self.world))
+
+    def check_port(self, port_id: PortId, network: NetworkIndex, groups: Sequence[SecurityGroupId]) -> None:
+        """Raise ResourceExhausted if the pipeline has no room for one more port in the network, with these groups."""
+        if network in self.world.networks:
+            self._check_room(lambda: self.world.check_room(port_id, network, groups))
+
+    @staticmethod
+    def _check_room(ask: Callable[[], object]) -> None:
+        try:
+            ask()
+        except ValueError as error:
+            raise ResourceExhausted(f"the switch cannot forward for it: {error}", reason="PIPELINE_CAPACITY") from None
 
     async def start(self) -> None:
         """Connect and resync in the background."""

@@ -7,7 +7,7 @@ time, from its admission to its evidence: so what it needs of other groups canno
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,15 +18,18 @@ from ofctl.engine.contract import AddressGroupApplied, SecurityGroupApplied
 from ofctl.engine.looks import look_at_ports
 from ofctl.engine.requests import check_built
 from ofctl.engine.world_edits import DropAddressGroup, DropSecurityGroup, Edit, PutAddressGroup, PutSecurityGroup
-from ofctl.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
+from ofctl.errors import DeadlineExceeded, OutcomeUnknown, ResourceExhausted, Unavailable
 from ofctl.model.confirmation import Level
 from ofctl.model.security import (
+    MAX_GROUP_INDEX,
     AddressGroup,
     AddressGroupId,
+    AddressGroupIndex,
     NumberedAddressGroup,
     NumberedSecurityGroup,
     SecurityGroup,
     SecurityGroupId,
+    SecurityGroupIndex,
 )
 from ofctl.model.vif import PluggedPort
 
@@ -47,6 +50,8 @@ class Kind(Generic[V, N]):
     put: Callable[..., Awaitable[N]]
     delete: Callable[..., Awaitable[None]]
     edit: Callable[[N], Edit]
+    trial: Callable[[V], Edit]
+    """What it would be in the switch, if it had a number that is still free."""
     drop: Edit
     keep: Callable[[N], None]
     forget: Callable[[], None]
@@ -75,6 +80,8 @@ class Application(Change[tuple[N, tuple[PluggedPort, ...]]], Generic[V, N]):
         self._held.enter_context(kind.counts)
         numbered = kind.before
         if numbered is None or kind.value(numbered) != self._wanted:
+            # Before it is durable: whoever dies in between would wake up with what no switch can forward for.
+            self.chassis.tables.check(kind.trial(self._wanted))
             self.begin()
             numbered = await self.persist(lambda: self._write(kind))
         self._sent = self._written
@@ -221,12 +228,16 @@ class GroupChanges:
         self, group_id: SecurityGroupId, wanted: SecurityGroup | None
     ) -> Kind[SecurityGroup, NumberedSecurityGroup]:
         store, groups = self._engine.store, self._groups
+        before = groups.find_security_group(group_id)
+        present = self._engine.chassis.tables.world.security_groups.values()
+        index = SecurityGroupIndex(_free(each.index for each in present) if before is None else before.index)
         return Kind(
-            before=groups.find_security_group(group_id),
+            before=before,
             value=lambda numbered: numbered.group,
             put=store.put_security_group,
             delete=partial(store.delete_security_group, group_id),
             edit=PutSecurityGroup,
+            trial=lambda group: PutSecurityGroup(NumberedSecurityGroup(group=group, index=index)),
             drop=DropSecurityGroup(group_id),
             keep=groups.put_security_group,
             forget=lambda: groups.drop_security_group(group_id),
@@ -236,14 +247,29 @@ class GroupChanges:
 
     def _address_kind(self, group_id: AddressGroupId) -> Kind[AddressGroup, NumberedAddressGroup]:
         store, groups = self._engine.store, self._groups
+        before = groups.find_address_group(group_id)
+        present = self._engine.chassis.tables.world.address_groups.values()
+        index = AddressGroupIndex(_free(each.index for each in present) if before is None else before.index)
         return Kind(
-            before=groups.find_address_group(group_id),
+            before=before,
             value=lambda numbered: numbered.group,
             put=store.put_address_group,
             delete=partial(store.delete_address_group, group_id),
             edit=PutAddressGroup,
+            trial=lambda group: PutAddressGroup(NumberedAddressGroup(group=group, index=index)),
             drop=DropAddressGroup(group_id),
             keep=groups.put_address_group,
             forget=lambda: groups.drop_address_group(group_id),
             concerned=groups.dependents_of_addresses(group_id),
         )
+
+
+def _free(taken: Iterable[int]) -> int:
+    """Return a number that no group has."""
+    numbers = set(taken)
+    free = next((number for number in range(1, MAX_GROUP_INDEX + 1) if number not in numbers), None)
+    if free is None:
+        raise ResourceExhausted(
+            f"all {MAX_GROUP_INDEX} numbers of groups of this kind are taken; delete one", reason="NUMBERS_EXHAUSTED"
+        )
+    return free

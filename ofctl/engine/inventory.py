@@ -175,8 +175,16 @@ class Inventory:
     def begin_update(self, spec: PortSpec, device: DeviceName) -> None:
         """Admit what an update makes of a port that is there, and reserve it besides what the port has.
 
-        Raises InvalidField or Refused, and then changes nothing.
+        Raises as `check_update` does, and then changes nothing.
         """
+        wanted = self.check_update(spec, device)
+        key = (spec.port_id, spec.host_id)
+        self._wanted[key] = spec
+        self._claims[key] = tuple(dict.fromkeys((*self._claims[key], *wanted)))
+        self._holders.update(dict.fromkeys(wanted, key))
+
+    def check_update(self, spec: PortSpec, device: DeviceName) -> tuple[Claim, ...]:
+        """Return what an update makes a port need for itself. Raises InvalidField or Refused if it cannot be."""
         key = (spec.port_id, spec.host_id)
         network = self.network(spec.network_id).network
         admitted_mtu(spec, network)
@@ -187,9 +195,7 @@ class Inventory:
             holder = self._holders.get(claim, key)
             if holder != key:
                 raise Refused(_in_use(claim, holder), reason=f"{claim.kind}_IN_USE", subject=claim.field)
-        self._wanted[key] = spec
-        self._claims[key] = tuple(dict.fromkeys((*self._claims[key], *wanted)))
-        self._holders.update(dict.fromkeys(wanted, key))
+        return wanted
 
     def end_update(self, spec: PortSpec, device: DeviceName) -> None:
         """Keep only what the port has now: `spec` is what the update came to."""

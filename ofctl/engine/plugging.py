@@ -174,11 +174,13 @@ class Plugs:
             return self._engine.work_on(present, existed=True)
         self._engine.annotations.check(spec)
         admitted, device = self._engine.inventory.admit(spec)
+        network = self._engine.inventory.network(spec.network_id)
+        self._engine.chassis.tables.check_port(spec.port_id, network.index, spec.security_groups)
         self._engine.inventory.claim(admitted, device)
         return PortWork(
             spec=admitted,
             device=device,
-            network=self._engine.inventory.network(spec.network_id),
+            network=network,
             existed=False,
             draft=NewBinding(
                 spec=admitted,

@@ -201,7 +201,8 @@ class PortBook:
         if trouble is not None:
             return trouble
         if binding.numbers.index not in tables.world.ports:
-            return PortState.DOWN, "NO_OFPORT"
+            no_room = binding.numbers.index in tables.left_out
+            return PortState.DOWN, "PIPELINE_CAPACITY" if no_room else "NO_OFPORT"
         return PortState.ACTIVE, ""
 
     def confirm(self, key: Key, confirmation: Confirmation) -> None:

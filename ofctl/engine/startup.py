@@ -189,7 +189,11 @@ class Host:
         await restoration.restore(deadline=deadline)
         tables.preload(
             intents.networks,
-            (PortPlace.of(binding, self.inventory.network(binding.network_id).index) for binding in intents.bindings),
+            # Should there be no room for all, then for those that were there.
+            (
+                PortPlace.of(binding, self.inventory.network(binding.network_id).index)
+                for binding in sorted(intents.bindings, key=lambda each: each.state is not PortState.ACTIVE)
+            ),
             intents.security_groups,
             intents.address_groups,
         )

@@ -15,6 +15,7 @@ from ofctl.engine.inventory import Key
 from ofctl.engine.operation import Operation, forward_deadline
 from ofctl.engine.requests import check_built, check_principal, new_record, used_elsewhere
 from ofctl.engine.stages import Stage, Walk
+from ofctl.engine.world_edits import ChangePlace, PortPlace
 from ofctl.errors import Aborted, DeadlineExceeded, InvalidField, NotFound, Refused, Unavailable
 from ofctl.model.changes import PortField
 from ofctl.model.confirmation import Outcome, RequestRecord
@@ -119,6 +120,9 @@ class Updates:
         if spec != before.spec:
             if PortField.ANNOTATIONS in request.changes.mask:
                 self._engine.annotations.check(spec)
+            self._engine.inventory.check_update(spec, before.device)
+            place = PortPlace.of(replace(before, spec=spec), work.network.index)
+            self._engine.chassis.tables.check(ChangePlace(place))
             self._engine.inventory.begin_update(spec, before.device)
             walk = Walk.UPDATE
             work = replace(work, spec=spec, before=before)

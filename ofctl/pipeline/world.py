@@ -7,10 +7,10 @@ compared in time proportional to their difference (`Compiler.changes`).
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ofctl.model.ids import NetworkIndex, PhysicalNetwork, PortIndex
+from ofctl.model.ids import NetworkIndex, PhysicalNetwork, PortId, PortIndex
 from ofctl.model.network import Network, NumberedNetwork
 from ofctl.model.security import (
     MAX_GROUP_INDEX,
@@ -253,25 +253,31 @@ class World:
         """
         costs = dict(self.copy_lookups)
         for port in leaving:
-            costs[port.network] -= before._copy_lookups(port)
+            costs[port.network] -= before._copy_lookups(port.security_groups)
             if not costs[port.network]:
                 del costs[port.network]
         for port in joining:
-            costs[port.network] = costs.get(port.network, 0) + self._copy_lookups(port)
-            if costs[port.network] > MAX_COPY_LOOKUPS:
-                raise ValueError(
-                    f"port {port.port_id}: a broadcast in network {self.networks[port.network].network_id} would cost "
-                    f"more than {MAX_COPY_LOOKUPS} look-ups, of which a port needs 1, with stateful security groups 2, "
-                    "with stateless ones 4 and 1 for each; spread the network's ports over more hosts"
-                )
+            costs[port.network] = costs.get(port.network, 0) + self._copy_lookups(port.security_groups)
+            self._check_copies(port.port_id, port.network, costs[port.network])
         return replace(self, copy_lookups=costs)
 
-    def _copy_lookups(self, port: WorldPort) -> int:
-        """Return the most look-ups that a flooded frame's copy to the port costs, as its flows are."""
-        groups = len(port.security_groups)
+    def check_room(self, port_id: PortId, network: NetworkIndex, groups: Sequence[SecurityGroupId]) -> None:
+        """Raise ValueError if a broadcast would cost too much with one more port, which has these security groups."""
+        self._check_copies(port_id, network, self.copy_lookups.get(network, 0) + self._copy_lookups(groups))
+
+    def _check_copies(self, port_id: PortId, network: NetworkIndex, cost: int) -> None:
+        if cost > MAX_COPY_LOOKUPS:
+            raise ValueError(
+                f"port {port_id}: a broadcast in network {self.networks[network].network_id} would cost "
+                f"more than {MAX_COPY_LOOKUPS} look-ups, of which a port needs 1, with stateful security groups 2, "
+                "with stateless ones 4 and 1 for each; spread the network's ports over more hosts"
+            )
+
+    def _copy_lookups(self, groups: Sequence[SecurityGroupId]) -> int:
+        """Return the most look-ups that a flooded frame's copy to a port with these groups costs, as its flows are."""
         if not groups:
             return 1
-        return 2 if self.security_groups[port.security_groups[0]].group.stateful else 4 + groups
+        return 2 if self.security_groups[groups[0]].group.stateful else 4 + len(groups)
 
     def _with_membership(self, membership: Membership, group: SecurityGroup) -> World:
         """Return this world with the index as it is after a change of a security group; raises ValueError."""
