@@ -57,6 +57,11 @@ class Kind:
     offset: int
     width: int
 
+    def has(self, frame: bytes) -> bool:
+        """Tell whether a frame is one of the flood's."""
+        behind = self.offset + self.width
+        return frame[: self.offset] == self.frame[: self.offset] and frame[behind:] == self.frame[behind:]
+
 
 def kinds() -> dict[str, Kind]:
     """Return what costs a switch or its controller something for each frame."""
