@@ -16,7 +16,9 @@ PORT, PROBE, GROUP, MEMBER, MUTED = 3, 5, 6, 7, 0x10
 
 
 def flows_of(sandbox: Sandbox, port_id: str, groups: Collection[str]) -> int:
-    """Return how many flows there are that a port depends on: its own, its groups' rules, what these name.
+    """Return how many flows there are that a port depends on: its own, its groups' rules, the addresses that these name.
+
+    An address has flows of its own for each direction, and for stateful and stateless rules: all of them count.
 
     Raises ProcessFailed.
     """
@@ -33,7 +35,8 @@ def flows_of(sandbox: Sandbox, port_id: str, groups: Collection[str]) -> int:
         elif kind == MEMBER:
             members.append(line)
     asked = {each for line in rules for each in _conjunctions(line)}
-    return own + len(rules) + sum(not asked.isdisjoint(_conjunctions(line)) for line in members)
+    named_places = {_place(line) for line in members if not asked.isdisjoint(_conjunctions(line))}
+    return own + len(rules) + sum(_place(line) in named_places for line in members)
 
 
 def leaks_of(sandbox: Sandbox, clients: Collection[tuple[str, str, str]], shared: Collection[str]) -> list[str]:
@@ -74,6 +77,13 @@ def _flows(sandbox: Sandbox) -> list[tuple[int | None, int, str]]:
 
 def _conjunctions(line: str) -> set[int]:
     return {int(text) for text in re.findall(r"conjunction\((\d+),", line)}
+
+
+def _place(line: str) -> tuple[str, ...]:
+    """Return the network and the address that a member's flow is about."""
+    found = re.search(r"cookie=(0x[0-9a-f]+).*(?:nw|ipv6)_(?:src|dst)=([^, ]+)", line)
+    assert found is not None, line
+    return found.groups()
 
 
 def _group_rows(sandbox: Sandbox) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 
@@ -24,6 +24,9 @@ from tests.chaos.truth import (
 
 LOST_S = 5.0
 """A frame that is not there after this is lost. Nothing on the way waits, but the machine may be busy."""
+
+LOOK_S = 0.2
+"""How often it is asked whether to go on waiting."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ class Trial:
     """Sends and listens for one guest. Belongs to one event loop."""
 
     def __init__(
-        self, ears: Ears, sink: FileIO, guest: Guest, policy: Policy, *, patience_s: float = LOST_S
+        self, ears: Ears, sink: FileIO, guest: Guest, policy: Policy, *, hopeless: Callable[[], bool] = lambda: False
     ) -> None:
         """`sink` is the device of the sink, which `ears` hear, as they do that of the guard.
 
-        `patience_s`: a frame that is not there after this is lost.
+        `hopeless`: whether nothing would be proven by a frame that is lost.
         """
         self._ears = ears
         self._sink = sink
         self._guest = guest
         self._policy = policy
-        self._patience_s = patience_s
+        self._hopeless = hopeless
         self._good: list[_Sent] = []
         self._bad: list[_Sent] = []
 
@@ -142,10 +145,13 @@ class Trial:
 
     async def _arrival(self) -> bool:
         """Return whether all that is permitted has arrived, when it has, or when nothing more is waited for."""
-        waiting = [each.arrived for each in self._good if not each.arrived.done()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=self._patience_s)
-        return all(each.done() for each in waiting)
+        waiting = {each.arrived for each in self._good if not each.arrived.done()}
+        until = time.monotonic() + LOST_S
+        while waiting and time.monotonic() < until:
+            _, waiting = await asyncio.wait(waiting, timeout=LOOK_S)
+            if self._hopeless():
+                break
+        return not waiting
 
 
 def _there(sent: _Sent) -> bool:
