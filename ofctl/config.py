@@ -19,7 +19,7 @@ from oslo_config import cfg, iniparser
 from ofctl import __version__
 from ofctl.apps.loading import FoundApps, find_apps
 from ofctl.errors import ConfigError, InvalidField
-from ofctl.model.ids import DeviceName, PhysicalNetwork, device_name, identifier
+from ofctl.model.ids import DeviceName, Dpid, PhysicalNetwork, device_name, identifier
 from ofctl.options import APP, GROUPS, MAX_DEVICE_PREFIX
 from ofctl.settings import (
     AgentSettings,
@@ -130,7 +130,11 @@ def _settings(values: Mapping[str, Mapping[str, Any]], found: FoundApps) -> Sett
     guests["run_dir"] = _checked(_absolute, guests["run_dir"], "guests.run_dir")
     guests["http"] = _checked(_guest_listens, guests["http"], "guests.http")
     guests["config_files"] = _checked(_guest_files, guests["config_files"], "guests.config_files")
-    for name in ("http", "config_files"):
+    guests["datapath_ids"] = _checked(_datapath_ids, guests["datapath_ids"], "guests.datapath_ids")
+    fenced = sorted(guests["datapath_ids"].keys() & {guest.name for guest in found.guests if guest.fence})
+    if fenced:
+        raise _refusal("guests.datapath_ids", f"names {fenced[0]!r}, which has no bridge of its own, but a fence")
+    for name in ("http", "config_files", "datapath_ids"):
         strangers = sorted(guests[name].keys() - {guest.name for guest in found.guests})
         if strangers:
             raise _refusal(f"guests.{name}", f"names {strangers[0]!r}, which is no guest of [apps] load")
@@ -252,6 +256,18 @@ def _guest_listens(texts: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(
         {name: str(_socket(text)) if text.startswith("/") else _listen(text, tls=False) for name, text in texts.items()}
     )
+
+
+def _datapath_ids(texts: Mapping[str, str]) -> Mapping[str, Dpid]:
+    ids = {}
+    for name, text in texts.items():
+        try:
+            ids[name] = Dpid(int(text, 0))
+        except ValueError:
+            raise ValueError(f"has {text!r}; a number is expected, decimal or hexadecimal with 0x") from None
+        if not 0 < ids[name] < 1 << 64:
+            raise ValueError(f"has {text!r}; a datapath id is not 0 and has 64 bits")
+    return MappingProxyType(ids)
 
 
 def _guest_files(texts: Mapping[str, str]) -> Mapping[str, Path]:

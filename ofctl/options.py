@@ -171,6 +171,13 @@ GUESTS: list[cfg.Opt] = [
         default={},
         help="Configuration files of guests, read into their CONF, as NAME:/PATH, comma separated.",
     ),
+    cfg.DictOpt(
+        "datapath_ids",
+        default={},
+        help="Datapath ids of guests' own bridges, as NAME:NUMBER (decimal, or hexadecimal with 0x), comma separated; "
+        "for applications that name their switch. A bridge that is not named here has one made from the host's id and "
+        "its name.",
+    ),
     cfg.StrOpt("run_dir", default="/run/ofctl/guests", help="Directory of the unix sockets that guests listen on."),
     cfg.IntOpt(
         "max_change_rate",

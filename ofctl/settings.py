@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ofctl.model.ids import DeviceName, HostId, PhysicalNetwork
+from ofctl.model.ids import DeviceName, Dpid, HostId, PhysicalNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +112,7 @@ class GuestSettings:
     http: Mapping[str, str]
     """ADDRESS:PORT or /PATH, by name of the guest."""
     config_files: Mapping[str, Path]
+    datapath_ids: Mapping[str, Dpid]
     run_dir: Path
     max_change_rate: int
     max_packet_rate: int

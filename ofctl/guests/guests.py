@@ -119,7 +119,13 @@ class Guests:
                 guest.start()
             return
         datapath_type = self._host.engine.chassis.datapath_type
-        bridge = BridgeSpec(name=spec.bridge, datapath_type=datapath_type, protocols=PROTOCOLS, guest=spec.name)
+        bridge = BridgeSpec(
+            name=spec.bridge,
+            datapath_type=datapath_type,
+            protocols=PROTOCOLS,
+            dpid=self._settings.datapath_ids.get(spec.name),
+            guest=spec.name,
+        )
         try:
             await self._host.database.ensure_bridge(bridge, deadline=deadline)
         except OfctlError as error:

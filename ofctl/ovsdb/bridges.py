@@ -58,7 +58,7 @@ class EnsureBridge(Operation[SwitchView, BridgeState]):
         local = view.interface_state(name)
         if state is None or local is None:
             raise AttachError(f"bridge {name} was removed by another client of the database", subject=name)
-        wanted = bridge_dpid(self.host_id, name)
+        wanted = wanted_dpid(self.spec, self.host_id)
         if local.error or state.dpid != wanted:
             text = local.error or f"its datapath id is {state.dpid} instead of {wanted}"
             raise AttachError(
@@ -105,6 +105,11 @@ def bridge_dpid(host_id: HostId, bridge: str) -> Dpid:
     return Dpid(int.from_bytes(digest[:8], "big") or 1)
 
 
+def wanted_dpid(spec: BridgeSpec, host_id: HostId) -> Dpid:
+    """Return the datapath id that a bridge is to have."""
+    return bridge_dpid(host_id, spec.name) if spec.dpid is None else spec.dpid
+
+
 def wanted_columns(spec: BridgeSpec, host_id: HostId, datapath_type: DatapathType) -> Json:
     """Return the columns of an owned bridge; of the two maps only our keys (ovs-vswitchd.conf.db(5), Bridge).
 
@@ -118,14 +123,14 @@ def wanted_columns(spec: BridgeSpec, host_id: HostId, datapath_type: DatapathTyp
         "mcast_snooping_enable": False,
         "stp_enable": False,
         "rstp_enable": False,
-        "other_config": ovs_map(our_config(spec.name, host_id)),
+        "other_config": ovs_map(our_config(spec, host_id)),
         "external_ids": ovs_map({OWNER_KEY: host_id}),
     }
 
 
-def our_config(bridge: str, host_id: HostId) -> dict[str, str]:
+def our_config(spec: BridgeSpec, host_id: HostId) -> dict[str, str]:
     """Return our keys of other_config."""
-    return {"disable-in-band": "true", "datapath-id": f"{bridge_dpid(host_id, bridge):016x}"}
+    return {"disable-in-band": "true", "datapath-id": f"{wanted_dpid(spec, host_id):016x}"}
 
 
 def new_bridge(name: str, columns: Json, *, guest: str = "") -> list[Json]:
@@ -156,9 +161,7 @@ def changes_of(state: BridgeState, spec: BridgeSpec, host_id: HostId) -> tuple[s
         ("stp_enable", str(state.stp).lower(), "false"),
         ("rstp_enable", str(state.rstp).lower(), "false"),
     ]
-    pairs += [
-        (f"other_config:{key}", config.get(key, ""), value) for key, value in our_config(state.name, host_id).items()
-    ]
+    pairs += [(f"other_config:{key}", config.get(key, ""), value) for key, value in our_config(spec, host_id).items()]
     return tuple(
         f"{what}: {before or '(none)'} becomes {after or '(none)'}" for what, before, after in pairs if before != after
     )

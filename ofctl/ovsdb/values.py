@@ -29,6 +29,8 @@ class BridgeSpec:
     name: str
     datapath_type: DatapathType | None = None
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
+    dpid: Dpid | None = None
+    """None: one that is made from the host's id and the name."""
     guest: str = ""
     """Of a bridge that is made for a guest, whose name it then bears; one that is there does not get it."""
 

@@ -13,6 +13,8 @@ from os_ken.lib import hub
 
 connections: queue.Queue[socket.socket] = queue.Queue()
 """Those that no Datapath serves yet."""
+ADDRESS = ("127.0.0.1", 0)
+"""What `Datapath.address` says: the switch is on this host. Some applications look for its database there."""
 
 
 class SwitchSocket(socket.socket):
@@ -49,7 +51,7 @@ def serve(connection: socket.socket) -> None:
     os-ken joins a sending thread that waits for what to send, for ever (Datapath.serve); so that thread is given
     something once the switch is gone.
     """
-    with contextlib.closing(GuestDatapath(SwitchSocket(fileno=connection.detach()), ("ofctl", 0))) as datapath:
+    with contextlib.closing(GuestDatapath(SwitchSocket(fileno=connection.detach()), ADDRESS)) as datapath:
         datapath.serve()
 
 

@@ -2,14 +2,16 @@
 
 Seen there: `Event.wait(timeout)` never times out, `Timeout` does not interrupt, `kill` does nothing, and `TaskExit` is
 `Exception`, so that one exception in an event handler ends the application's event loop in silence. Ryu's libraries
-(spanning tree, link aggregation, the REST of flows) rely on all four. Threads cannot be interrupted anywhere, so as
-under Ryu's green threads it happens where they wait: in `hub.sleep` and `hub.Event.wait`.
+(spanning tree, link aggregation, the REST of flows) rely on all four. `connect`, and `kill` and `cancel` of what
+`spawn` and `spawn_after` return, are not there. Threads cannot be interrupted anywhere, so as under Ryu's green threads
+it happens where they wait: in `hub.sleep` and `hub.Event.wait`.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import socket
 import threading
 import time
 import weakref
@@ -136,6 +138,30 @@ def kill(thread: Any) -> None:
         _waiting(thread).post(TaskExit())
 
 
+def spawn_after(seconds: float, function: Callable[..., object], *args: Any, **options: Any) -> Any:
+    """Run `function` in a thread in so many seconds, unless that is killed or cancelled first."""
+    raise_error = options.pop("raise_error", False)
+
+    def later() -> None:
+        sleep(seconds)
+        function(*args, **options)
+
+    return hub.spawn(later, raise_error=raise_error)
+
+
+def connect(address: Any, family: int = socket.AF_INET, bind: Any = None) -> socket.socket:
+    """Connect a socket; with `bind`, from that address. Raises OSError."""
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if bind is not None:
+            connection.bind(bind)
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 def joinall(threads: Iterable[Any]) -> None:
     """Wait for the end of threads; the present one is left out."""
     for thread in threads:
@@ -150,5 +176,8 @@ def install() -> None:
     hub.Timeout = Timeout
     hub.sleep = sleep
     hub.kill = kill
+    hub.HubThread.kill = hub.HubThread.cancel = kill
+    hub.spawn_after = spawn_after
+    hub.connect = connect
     hub.joinall = joinall
     hub.getcurrent = threading.current_thread

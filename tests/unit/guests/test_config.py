@@ -28,7 +28,7 @@ def test_guests_and_what_belongs_to_them(tmp_path: Path, source: Path) -> None:
     settings = read(
         tmp_path,
         f"a={source}@br-a, {source}",
-        f"http = a:127.0.0.1:8080, switch:/run/b.sock\nconfig_files = switch:{source}",
+        f"http = a:127.0.0.1:8080, switch:/run/b.sock\nconfig_files = switch:{source}\ndatapath_ids = a:0x1f",
     )
     assert settings.run == (
         GuestSpec(name="a", source=str(source), bridge="br-a"),  # type: ignore[arg-type]
@@ -36,6 +36,7 @@ def test_guests_and_what_belongs_to_them(tmp_path: Path, source: Path) -> None:
     )
     assert settings.http == {"a": "127.0.0.1:8080", "switch": "/run/b.sock"}
     assert settings.config_files == {"switch": source}
+    assert settings.datapath_ids == {"a": 0x1F}
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,15 @@ def test_guests_and_what_belongs_to_them(tmp_path: Path, source: Path) -> None:
         ("http = a:0.0.0.0:8080", "open to the network"),
         ("http = b:127.0.0.1:8080", "names 'b', which is no guest of [apps] load"),
         ("config_files = a:/no/such/file", "cannot be read"),
+        ("datapath_ids = a:0001", "'0001'; a number is expected"),
+        ("datapath_ids = a:0", "not 0 and has 64 bits"),
+        ("datapath_ids = a:0x10000000000000000", "not 0 and has 64 bits"),
+        ("datapath_ids = switch:1", "no bridge of its own"),
     ],
 )
 def test_what_is_wrong_is_said_in_the_name_of_the_option(tmp_path: Path, source: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=r"^\[guests\] ") as refused:
-        read(tmp_path, f"a={source}@br-a", text)
+        read(tmp_path, f"a={source}@br-a, {source}", text)
     assert problem in str(refused.value)
 
 
