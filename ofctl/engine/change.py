@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from ofctl.engine.chassis import Chassis
 from ofctl.engine.clock import Clock
@@ -115,3 +115,41 @@ class Change(Generic[T]):
         if self._result is None:
             raise Unavailable("the agent stopped in the middle of the call", reason="AGENT_STOPPED")
         return self._result
+
+
+class Turns:
+    """Changes of one kind, one after the other, each from its admission to its end."""
+
+    def __init__(
+        self,
+        chassis: Chassis,
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        name: str,
+        busy: Callable[[], Unavailable],
+    ) -> None:
+        """`name`: of the tasks. `busy` makes what a change is refused with whose turn does not come in time."""
+        self._chassis = chassis
+        self._spawn = spawn
+        self._name = name
+        self._busy = busy
+        self._turn = asyncio.Lock()
+
+    async def take(self, change: Change[R], deadline: float) -> R:
+        """Return what came of a change, which goes on if the caller goes away. Raises as `Change.wait` does."""
+        self._chassis.check_ready()
+        task = self._spawn(self._run(change), self._name)
+        # Also if it is cancelled before its first step.
+        task.add_done_callback(lambda _: change.end())
+        return await change.wait(deadline)
+
+    async def _run(self, change: Change[R]) -> None:
+        try:
+            async with asyncio.timeout_at(change.forward_deadline):
+                await self._turn.acquire()
+        except TimeoutError:
+            change.refuse(self._busy())
+            return
+        try:
+            await change.run()
+        finally:
+            self._turn.release()

@@ -6,14 +6,13 @@ time, from its admission to its evidence: so what it needs of other groups canno
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ofctl.engine.change import Change
+from ofctl.engine.change import Change, Turns
 from ofctl.engine.contract import AddressGroupApplied, SecurityGroupApplied
 from ofctl.engine.looks import look_at_ports
 from ofctl.engine.requests import check_built
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from ofctl.engine.host_engine import HostEngine
 
 V = TypeVar("V")
-R = TypeVar("R")
 N = TypeVar("N")
 
 
@@ -151,13 +149,17 @@ class Deletion(Change[bool], Generic[V, N]):
         kind.keep(before)
 
 
+def _busy() -> Unavailable:
+    return Unavailable("other changes of groups are under way; try again", reason="GROUPS_BUSY", retry_after_ms=500)
+
+
 class GroupChanges:
     """One change of a group at a time."""
 
     def __init__(self, engine: HostEngine) -> None:
         self._engine = engine
         self._groups = engine.inventory.groups
-        self._turn = asyncio.Lock()
+        self._turns = Turns(engine.chassis, engine.spawn, "group-change", _busy)
 
     async def apply_security_group(
         self, group: SecurityGroup, *, level: Level, deadline: float
@@ -170,7 +172,7 @@ class GroupChanges:
             return self._security_kind(group.security_group_id, group)
 
         change = Application(self._engine, admit, group, level, deadline)
-        numbered, ports = await self._in_turn(change, deadline)
+        numbered, ports = await self._turns.take(change, deadline)
         return SecurityGroupApplied(group=numbered, ports=ports)
 
     async def apply_address_group(self, group: AddressGroup, *, level: Level, deadline: float) -> AddressGroupApplied:
@@ -181,7 +183,7 @@ class GroupChanges:
             return self._address_kind(group.address_group_id)
 
         change = Application(self._engine, admit, group, level, deadline)
-        numbered, ports = await self._in_turn(change, deadline)
+        numbered, ports = await self._turns.take(change, deadline)
         return AddressGroupApplied(group=numbered, ports=ports)
 
     async def delete_security_group(self, group_id: SecurityGroupId, *, deadline: float) -> None:
@@ -192,7 +194,7 @@ class GroupChanges:
             self._groups.check_security_group_unused(group_id)
             return self._security_kind(group_id, None)
 
-        await self._in_turn(Deletion(self._engine, admit, deadline), deadline)
+        await self._turns.take(Deletion(self._engine, admit, deadline), deadline)
 
     async def delete_address_group(self, group_id: AddressGroupId, *, deadline: float) -> None:
         """See `PlugEngine.delete_address_group`."""
@@ -202,27 +204,7 @@ class GroupChanges:
             self._groups.check_address_group_unused(group_id)
             return self._address_kind(group_id)
 
-        await self._in_turn(Deletion(self._engine, admit, deadline), deadline)
-
-    async def _in_turn(self, change: Change[R], deadline: float) -> R:
-        self._engine.chassis.check_ready()
-        task = self._engine.spawn(self._run(change), "group-change")
-        # Also if it is cancelled before its first step.
-        task.add_done_callback(lambda _: change.end())
-        return await change.wait(deadline)
-
-    async def _run(self, change: Change[R]) -> None:
-        try:
-            async with asyncio.timeout_at(change.forward_deadline):
-                await self._turn.acquire()
-        except TimeoutError:
-            busy = "other changes of groups are under way; try again"
-            change.refuse(Unavailable(busy, reason="GROUPS_BUSY", retry_after_ms=500))
-            return
-        try:
-            await change.run()
-        finally:
-            self._turn.release()
+        await self._turns.take(Deletion(self._engine, admit, deadline), deadline)
 
     def _security_kind(
         self, group_id: SecurityGroupId, wanted: SecurityGroup | None

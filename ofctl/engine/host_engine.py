@@ -67,7 +67,7 @@ class HostEngine:
         self.fences = Fences(limit=store.request_limit, keeps=inventory.__contains__)
         self.annotations = Annotations()
         self._closing = False
-        self._networks = Networks(chassis, store, inventory, clock)
+        self._networks = Networks(self)
         self._groups = GroupChanges(self)
         self.on_left: Callable[[Operation], None] = lambda _: None
         """Called when an operation is over and its result is in the book."""

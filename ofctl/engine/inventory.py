@@ -52,6 +52,10 @@ class Inventory:
             raise NotFound(f"there is no network {network_id!r}; create it with ApplyNetwork", subject=network_id)
         return found
 
+    def find_network(self, network_id: NetworkId) -> NumberedNetwork | None:
+        """Return the network, or None."""
+        return self._networks.get(network_id)
+
     def networks(self) -> tuple[NumberedNetwork, ...]:
         """Return all networks in order of their ids."""
         return tuple(self._networks[network_id] for network_id in sorted(self._networks))
