@@ -24,7 +24,7 @@ COOKIE = 0x0FC1_00_00_00000000 | LAYOUT_VERSION << 40
 PORTS, RULES, MEMBERS = (COOKIE | kind << 32 for kind in (3, 6, 7))
 OF_A_KIND = 0xFFFFFFFF_00000000
 RULES_TRACKED = 110
-MENDED_S = 4.0
+MENDED_S = 2.0
 """What somebody did to flows is noticed and mended, but a reply may be quicker: it is excused for so long."""
 
 
