@@ -123,8 +123,8 @@ def _ports(words: Words, field: str) -> Ports | None:
     if not words or not words[0][0].isdigit():
         return None
     word = words.popleft()
-    first, _, last = word.partition("-")
-    last = last or first
+    first, dash, last = word.partition("-")
+    last = last if dash else first
     if not (_is_number(first) and _is_number(last)):
         raise InvalidField(f"{field}.ports", f"{word!r} is neither a port nor a range such as 80-443")
     return Ports(int(first), int(last))
@@ -168,7 +168,7 @@ def _remote(
         name = words.popleft()
         return (None, SecurityGroupId(name), None) if kind == "group" else (None, None, AddressGroupId(name))
     try:
-        return ipaddress.ip_network(kind), None, None
+        return ipaddress.ip_network(kind if "%" not in kind else ""), None, None  # No address with a zone.
     except ValueError:
         raise InvalidField(
             f"{field}.remote_prefix",

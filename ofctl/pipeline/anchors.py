@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ofctl.errors import AppFailed, AppRefused
 from ofctl.pipeline.app import API_VERSION, OWN_COUNTERS, AnchoredTable, App, Place
 from ofctl.pipeline.feature import FeatureApp
-from ofctl.pipeline.fields import RegisterSlice
+from ofctl.pipeline.fields import METADATA, XXREG2, RegisterSlice
 from ofctl.pipeline.flow import (
     Action,
     Bucket,
@@ -291,6 +291,8 @@ class Chain:
         if not isinstance(action, SetField):
             return f"whose action {action} is not one that apps have"
         assert app.place is not None
+        if action.field in (METADATA, XXREG2):
+            return f"which sets {action.field.name}, no register of its own"
         if isinstance(action.field, RegisterSlice) and action.field not in app.place.registers.values():
             return f"which sets {action.field.name}, no register of its own"
         return ""

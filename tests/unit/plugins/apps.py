@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ofctl.apps.testing import example_world
 from ofctl.model.ids import NetworkIndex
+from ofctl.pipeline.fields import XXREG2
 from ofctl.pipeline.flow import Output
 from ofctl.pipeline.tables import FLOOD
 from ofctl.plugin import (
@@ -86,6 +87,11 @@ def foreign_cookie(app: FeatureApp, port: WorldPort) -> Flow:
 def foreign_register(app: FeatureApp, port: WorldPort) -> Flow:
     match = Match.of(Term(SOURCE, port.index))
     return Flow(app.table("in"), 20, match, port_cookie(port.index), (SetField(SOURCE, 1),), goto=ONWARD)
+
+
+def all_registers(app: FeatureApp, port: WorldPort) -> Flow:
+    match = Match.of(Term(SOURCE, port.index))
+    return Flow(app.table("in"), 20, match, port_cookie(port.index), (SetField(XXREG2, 1),), goto=ONWARD)
 
 
 def foreign_goto(app: FeatureApp, port: WorldPort) -> Flow:

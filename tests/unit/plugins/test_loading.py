@@ -71,6 +71,7 @@ def test_a_change_compiles_what_a_whole_compilation_would() -> None:
         (examples.foreign_table, "which lies in table flood, not in one of its own"),
         (examples.foreign_cookie, f"which bears cookie {host_cookie():#x}, and port rehearsal-3 has"),
         (examples.foreign_register, "which sets SOURCE, no register of its own"),
+        (examples.all_registers, "which sets xxreg2, no register of its own"),
         (examples.foreign_goto, "which leads to flood, neither ONWARD nor a table of its own"),
         (examples.miss, "which is the table's miss: that is the core's"),
         (examples.broken, "cannot compile port rehearsal-3: ZeroDivisionError"),
