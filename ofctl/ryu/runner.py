@@ -72,10 +72,11 @@ class Runner:
             self._listen()
 
     def _start(self) -> None:
-        from ofctl.ryu import alias, controller, threads  # noqa: PLC0415 - after the bounds are set
+        from ofctl.ryu import alias, controller, threads, vsctl  # noqa: PLC0415 - after the bounds are set
 
         threads.install()
         alias.install()
+        vsctl.install()
         controller.install()
         from os_ken import cfg, utils  # noqa: PLC0415
         from os_ken.base import app_manager  # noqa: PLC0415

@@ -1,5 +1,5 @@
 """What classic applications find besides the modules: names of Python 2, samples that build on one another, the
-topology, static pages, the hub's functions, and the datapath id that they have been written for.
+topology, static pages, the hub's functions, the switch's database, and the datapath id that they have been written for.
 """
 
 from __future__ import annotations
@@ -57,6 +57,29 @@ class Timed(app_manager.RyuApp):
     def greet(self, connection, address):
         with connection:
             connection.sendall(b"hello")
+"""
+DATABASE = """
+from ryu.base import app_manager
+from ryu.controller import ofp_event
+from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
+from ryu.lib.ovs import bridge
+from ryu.ofproto import ofproto_v1_3
+
+class Queues(app_manager.RyuApp):
+    OFP_VERSIONS = [ofproto_v1_3.OFP_VERSION]
+
+    @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
+    def switch_is_there(self, ev):
+        self.logger.info("CONNECTED")
+
+    @set_ev_cls(ofp_event.EventOFPPortStatus, MAIN_DISPATCHER)
+    def port_is_there(self, ev):
+        name = ev.msg.desc.name.decode()
+        switch = bridge.OVSBridge(self.CONF, ev.msg.datapath.id, "unix:@@", timeout=5)
+        switch.init()
+        if ev.msg.reason == ofproto_v1_3.OFPPR_ADD:
+            switch.set_qos(name, type="linux-htb", max_rate="1000000", queues=[{"max_rate": "500000"}])
+            self.logger.info("QUEUES on %s of %s", switch.get_port_name_list(), switch.br_name)
 """
 PARTS = {
     "ryuapps/rest_ports.py": """
@@ -120,6 +143,14 @@ def test_samples_of_python_2_and_the_hub(guests: Start) -> None:
     while not one.pings(other, wait_s=1):
         assert time.monotonic() < deadline, lab.log()
     lab.wait_for_log("on 000000000000001f in Ryu 4.34")
+
+
+def test_the_database_of_the_switch(guests: Start, rundir: Path) -> None:
+    lab = guests(queues=DATABASE.replace("@@", str(rundir / "openvswitch" / "db.sock")))
+    lab.wait_for_log("CONNECTED")
+    lab.host("br-queues")
+    lab.wait_for_log("QUEUES on ['h1'] of br-queues")
+    assert lab.ovs.vsctl("--bare", "--columns=other_config", "list", "qos").strip() == "max-rate=1000000"
 
 
 def test_the_topology_is_observed_and_pages_are_served(guests: Start, rundir: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
 
-from ofctl.v1.host_pb2 import AppState
 from tests.functional.guests.conftest import GuestLab, Start
 
 TIMEOUT_S = 10.0
@@ -29,6 +28,10 @@ class Watched(app_manager.RyuApp):
         self.clients = []
         self.wsgi = kwargs["wsgi"]
         self.wsgi.register(Sockets, {"app": self})
+
+    @set_ev_cls(event.EventSwitchEnter)
+    def switch_is_there(self, ev):
+        self.logger.info("CONNECTED")
 
     @set_ev_cls(event.EventPortAdd)
     def port_added(self, ev):
@@ -77,7 +80,7 @@ class Sockets(ControllerBase):
 
 def test_websockets_and_json_rpc(guests: Start, rundir: Path) -> None:
     lab = guests(sockets=SOURCE)
-    lab.wait_for("sockets", lambda app: app.state == AppState.APP_STATE_RUNNING)
+    lab.wait_for_log("CONNECTED")
 
     def connect(path: str, origin: str | None = None) -> ClientConnection:
         headers = {"Origin": origin} if origin else {}
