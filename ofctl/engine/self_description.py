@@ -24,6 +24,7 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int, co
         not_ready.append(problem.message)
     uplinks = _uplinks(chassis, inventory)
     bridge = chassis.database.bridge(chassis.bridge)
+    zones = {"zones.unlimited": chassis.zones.unlimited, "zones.limits_mended": chassis.zones.mended}
     return HostView(
         host_id=inventory.host_id,
         versions=(
@@ -51,7 +52,7 @@ def describe_host(chassis: Chassis, inventory: Inventory, *, port_count: int, co
         max_ports=inventory.max_ports,
         port_count=port_count,
         not_ready=tuple(not_ready),
-        counters=tuple(sorted({**counters, "zones.unlimited": chassis.zones.unlimited}.items())),
+        counters=tuple(sorted({**counters, **zones}.items())),
     )
 
 

@@ -135,6 +135,7 @@ class Host:
             tracked,
             limit=self.options.max_connections_per_port,
             timeout_s=self.options.switch_timeout_s,
+            look_interval_s=self.options.config_interval_s,
         )
         tables = self._tables = FlowTables(
             self.switch,

@@ -2,7 +2,8 @@
 
 What waits when the last round is over goes in the next one: one flush and one call for the limits, of all ports that
 wait. Limits need ovs-vswitchd's control socket. Where that is not there nothing is limited, GetHost counts how many
-zones that is (`zones.unlimited`), and ports are plugged all the same; the next occasion tries again.
+zones that is (`zones.unlimited`), and ports are plugged all the same; the next occasion tries again. Nobody tells of a
+limit that somebody else has changed: they are looked at now and then, and put right (`zones.limits_mended`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ logger = logging.getLogger(__name__)
 class PortZones:
     """Belongs to one event loop and one switch."""
 
-    def __init__(self, switch: Switch, zones: Zones, *, limit: int, timeout_s: float) -> None:
-        """`limit`: connections in one zone. `timeout_s`: for one answer of the switch."""
+    def __init__(self, switch: Switch, zones: Zones, *, limit: int, timeout_s: float, look_interval_s: float) -> None:
+        """`limit`: connections in one zone. `timeout_s`: for one answer of the switch.
+
+        `look_interval_s`: seconds between two looks at the limits.
+        """
         self._switch = switch
         self._zones = zones
         self._limit = limit
         self._timeout_s = timeout_s
+        self._look_interval_s = look_interval_s
+        self.mended = 0
+        """How many limits were put right that somebody else had changed."""
+        self._looking: asyncio.Task[None] | None = None
         self._in_use: set[int] = set()
         self._unlimited: set[int] = set()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -62,6 +70,8 @@ class PortZones:
         self._in_use.update(zone for zone in zones if zone)
         self._unlimited |= self._in_use
         await self._set_limits(asyncio.get_running_loop().time() + self._timeout_s)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="zone-limits")
 
     async def release(self, zone: int, *, deadline: float) -> None:
         """Empty the zone of a port whose flows are gone. Raises SwitchUnavailable, DriverError."""
@@ -72,11 +82,28 @@ class PortZones:
 
     async def close(self) -> None:
         """Stop; whoever waits gets SwitchUnavailable."""
-        work, self._work = self._work, None
-        if work is not None:
-            work.cancel()
-            await asyncio.wait([work])
+        tasks = [task for task in (self._work, self._looking) if task is not None]
+        self._work = self._looking = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._answer(self._waiting, SwitchUnavailable("the agent stops"))
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_interval_s)
+            deadline = asyncio.get_running_loop().time() + self._timeout_s
+            limited = self._in_use - self._unlimited
+            try:
+                told = await self._zones.limits(deadline=deadline)
+            except OfctlError:
+                continue  # Without its control socket nothing is known; a switch that comes back is restored.
+            changed = {zone for zone in limited & self._in_use if zone not in told or told[zone].limit != self._limit}
+            if changed:
+                logger.warning("somebody has changed the limits of %d connection tracking zones", len(changed))
+                self._unlimited |= changed
+            await self._set_limits(deadline)
+            self.mended += len(changed - self._unlimited)
 
     async def _serve(self) -> None:
         """Work until nobody waits. The top of a task: whatever goes wrong reaches the callers."""
@@ -106,6 +133,8 @@ class PortZones:
 
     async def _set_limits(self, deadline: float) -> None:
         zones = self._unlimited & self._in_use
+        if not zones:
+            return
         try:
             await self._zones.set_limits(dict.fromkeys(zones, self._limit), deadline=deadline)
         except OfctlError as error:

@@ -13,6 +13,7 @@ import pytest
 from ofctl.errors import SwitchUnavailable
 from ofctl.model.confirmation import Level
 from tests.functional.engine.lab import Lab, in_s
+from tests.functional.engine.test_faults import until
 from tests.functional.openflow.frames import Way
 
 LIMIT = 8192
@@ -72,6 +73,18 @@ async def test_limits_are_there_again_after_a_restart_of_the_switch(lab: Lab) ->
     await lab.plug(lab.spec("last"))
     assert limits(lab) == dict.fromkeys(range(1, 7), LIMIT)
     assert unlimited(lab) == 0
+
+
+async def test_a_limit_that_somebody_takes_away_comes_back(lab: Lab) -> None:
+    await lab.stop()
+    options = lab.options
+    lab.options = lambda **changes: options(**changes, config_interval_s=0.1)  # type: ignore[method-assign]
+    await lab.start()
+    await lab.plug(lab.spec("a"), lab.spec("b"))
+    lab.ovs.appctl("dpctl/ct-del-limits", "zone=1")
+    lab.ovs.appctl("dpctl/ct-set-limits", "zone=2,limit=5")
+    await until(lambda: limits(lab) == {1: LIMIT, 2: LIMIT})
+    await until(lambda: dict(lab.engine.host().counters)["zones.limits_mended"] == 2)
 
 
 async def test_without_the_control_socket_ports_are_plugged_and_the_host_says_what_is_missing(lab: Lab) -> None:
