@@ -52,7 +52,7 @@ def _mac(text: str) -> bytes:
 def _checksum(octets: bytes) -> int:
     """Return the internet checksum (RFC 1071)."""
     padded = octets + bytes(len(octets) % 2)
-    total = sum(word for (word,) in struct.iter_unpack("!H", padded))
+    total: int = sum(word for (word,) in struct.iter_unpack("!H", padded))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

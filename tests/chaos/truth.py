@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ofctl.client import AddressGroup, AddressPair, GroupMember, PortSpec, SecurityGroup, VmConsumer, rule
 
@@ -176,7 +177,7 @@ class Guest:
             "trusted": "security_groups",
         }
         chosen = dice.sample(sorted(field_of), dice.choice((1, 1, 2)))
-        values = {name: not getattr(self, name) for name in chosen}
+        values: dict[str, Any] = {name: not getattr(self, name) for name in chosen}
         if "secured" in values:
             values["secured"] = dice.choice([each for each in (None, True, False) if each != self.secured])
         return replace(self, **values), sorted({field_of[name] for name in chosen})
