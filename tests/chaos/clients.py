@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from io import FileIO
 from typing import TypeVar
 
-from ofctl.client import ApiError, AsyncClient, ConfirmationLevel, ConfirmedPort, NotFound, Outcome, PortSpec
+from ofctl.client import (
+    Aborted,
+    ApiError,
+    AsyncClient,
+    ConfirmationLevel,
+    ConfirmedPort,
+    DeadlineExceeded,
+    Internal,
+    NotFound,
+    Outcome,
+    PortSpec,
+    Unavailable,
+)
 from ofctl.sandbox.processes import ProcessFailed
 from ofctl.sandbox.sandbox import Sandbox
 from tests.chaos.evidence import flows_of
@@ -26,6 +38,8 @@ CALL_S = 8.0
 TRIES = 200
 """With 0.1 s between them: longer than any fault lasts."""
 LOOKS = 5
+TROUBLES = (Aborted, DeadlineExceeded, Internal, Unavailable)
+"""What a fault may make of a call. All that is asked for is right, so nothing else is an answer to it."""
 LEVELS = (ConfirmationLevel.CONFIRMATION_LEVEL_DATAPATH, ConfirmationLevel.CONFIRMATION_LEVEL_READBACK)
 READBACK = ConfirmationLevel.CONFIRMATION_LEVEL_READBACK
 
@@ -310,7 +324,10 @@ class StormClient:
             self._account.lies.append(f"{told.what}: {guest} flows in the evidence and in the switch: {counts}")
 
     def _failed(self, error: ApiError) -> None:
-        self._account.failed[f"{type(error).__name__} {error.reason} {error.outcome}".strip()] += 1
+        name = f"{type(error).__name__} {error.reason} {error.outcome}".strip()
+        self._account.failed[name] += 1
+        if not isinstance(error, TROUBLES):
+            self._account.disagreements.append(f"refused for no reason: {name}: {error}")
 
     async def _again(self, call: Callable[[], Awaitable[R]], what: str = "look") -> R:
         """Return what a call returns that is made until it is answered."""
