@@ -8,6 +8,7 @@ Replies belong to what was let through, and so do the ICMP errors about it.
 from __future__ import annotations
 
 import enum
+import ipaddress
 from dataclasses import dataclass
 from typing import NewType
 
@@ -31,6 +32,8 @@ MAX_ADDRESS_PAIRS = 32
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "icmpv6": ICMPV6, "sctp": SCTP}
+MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+"""IPv4 addresses as a host's programs may see them (RFC 4291, 2.5.5.2); no packet has one."""
 WITH_PORTS = frozenset({TCP, UDP, SCTP})
 
 
@@ -109,6 +112,9 @@ class SecurityRule:
         version = self.ip_version
         if version is not None and self.remote_prefix is not None and self.remote_prefix.version != version:
             raise InvalidField(f"{field}.remote_prefix", f"{self.remote_prefix} is no IPv{version} prefix")
+        if isinstance(self.remote_prefix, ipaddress.IPv6Network) and self.remote_prefix.subnet_of(MAPPED):
+            mapped = ipaddress.IPv4Network((int(self.remote_prefix[0]) & 0xFFFFFFFF, self.remote_prefix.prefixlen - 96))
+            raise InvalidField(f"{field}.remote_prefix", f"{self.remote_prefix} is on no wire; write {mapped}")
         families = {ICMP: 4, ICMPV6: 6}
         if self.protocol in families:
             family = families[self.protocol]

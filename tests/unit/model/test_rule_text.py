@@ -55,6 +55,7 @@ def test_short_and_long_forms(text: str, canonical: str) -> None:
         ("out tcp 80 from 192.0.2.9", "rule.remote", "an egress rule says 'to'"),
         ("in tcp 80 from", "rule.remote_prefix", "no address, and no prefix"),
         ("in tcp 80 from 192.0.2.1/24", "rule.remote_prefix", "no prefix without host bits"),
+        ("in from ::ffff:192.0.2.0/120", "rule.remote_prefix", "write 192.0.2.0/24"),
         ("in from fe80::1%3", "rule.remote_prefix", "no address, and no prefix"),
         ("in tcp 80 from group", "rule.remote", "'group' has no id after it"),
         ("in tcp 80 from group a/b", "rule.remote_security_group_id", "outside of letters"),
