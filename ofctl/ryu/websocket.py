@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -28,6 +29,8 @@ PING_INTERVAL_S = 20.0
 """Without a word of the client before it is asked whether it is there; and then before it is given up."""
 SEND_TIMEOUT_S = 2.0
 """For a client that does not read: the sender is an application's handler, which must not stand still."""
+CLOSE_TIMEOUT_S = 1.0
+"""For the client's part of the closing handshake (RFC 6455, 7.1.1); and the longest until a reader sees a close."""
 CHUNK = 65536
 
 
@@ -68,39 +71,52 @@ class WebSocket:
     def wait(self) -> str | bytes | None:
         """Return the next message, or None once the connection is closed. Blocks; a client that is gone is noticed."""
         asked = False
+        heard = time.monotonic()
         while not self._messages:
             if self.websocket_closed:
                 return None
-            if self._readable():
-                asked = False
+            if self._readable(CLOSE_TIMEOUT_S):
+                asked, heard = False, time.monotonic()
                 self._receive()
+            elif time.monotonic() < heard + PING_INTERVAL_S:
+                continue
             elif asked:
                 self._end()
             else:
-                asked = True
+                asked, heard = True, time.monotonic()
                 self._ping()
         return self._messages.popleft()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
-        """Close the connection; who waits is woken."""
+        """Say that it is over; who waits is woken when the client has heard it, or does not answer."""
         with self._lock:
             if self._protocol.state is OPEN:
                 self._protocol.send_close(code)
                 self._attempt_to_write()
+
+    def linger(self) -> None:
+        """End the connection when the client has closed it, too: before that, it would lose what it has not read.
+
+        For the thread that reads, behind `close`. Blocks for CLOSE_TIMEOUT_S at most.
+        """
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        while self._protocol.close_rcvd is None and not self._protocol.parser_exc:
+            if not self._readable(deadline - time.monotonic()) or not self._receive():
+                break
         self._end()
 
-    def _readable(self) -> bool:
+    def _readable(self, timeout_s: float) -> bool:
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
-        return bool(poll.poll(PING_INTERVAL_S * 1000))
+        return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
     def _ping(self) -> None:
         with self._lock:
             self._protocol.send_ping(b"")
             self._attempt_to_write()
 
-    def _receive(self) -> None:
-        """Take what has come, and answer what the protocol answers by itself (pings, the end)."""
+    def _receive(self) -> bool:
+        """Take what has come, and answer what the protocol answers by itself (pings, the end); False if nothing can."""
         try:
             received = self.socket.recv(CHUNK)
         except OSError:
@@ -114,6 +130,7 @@ class WebSocket:
                 if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
                     self._take(event)
             self._attempt_to_write()
+        return bool(received)
 
     def _take(self, frame: Frame) -> None:
         self._fragments.append(frame)
@@ -178,6 +195,7 @@ class WebSocketWSGI:
                 code = CloseCode.NORMAL_CLOSURE
             finally:
                 connected.close(code)
+                connected.linger()
         raise ConnectionAbortedError("the WebSocket is closed")
 
 
