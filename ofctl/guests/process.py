@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ofctl.guests import idle_group
 from ofctl.guests.channel import ControlChannel, Json
 
 STOP_GRACE_S = 1.5
@@ -86,6 +87,7 @@ class GuestProcess:
         share the processors, and what a guest used up in the agent's would be missing there.
         """
         policy = os.SCHED_IDLE if always else os.SCHED_OTHER
+        (idle_group.put_last if always else idle_group.take_back)(self.pid)
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.pid}/autogroup").write_text(str(LAST if always else AFTER_OTHERS))
         with contextlib.suppress(OSError):
@@ -117,6 +119,7 @@ class GuestProcess:
         os.close(self._pidfd)
         # The group first: once its leader is reaped the number may be given to somebody else.
         self.kill()
+        idle_group.tidy()
         # Its last words, why it ends, may be there still: which of the two is seen first is chance.
         self.channel.take()
         self.channel.close()
